@@ -1,0 +1,1 @@
+"""What things are: values, states and names. No input, no output, nothing of ours imported."""

@@ -1,0 +1,216 @@
+"""Every setting, checked once at the edge. ``config.toml`` explains each in a sentence.
+
+Nothing that would change a diagnosis is a setting: that is in the release or the site profile.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.jobs import ObjectKind
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class SrClass(StrEnum):
+    """The SR SOP classes that we can build from one content (PS3.4 B.5)."""
+
+    COMPREHENSIVE_3D = "comprehensive_3d"
+    COMPREHENSIVE = "comprehensive"
+    ENHANCED = "enhanced"
+    BASIC_TEXT = "basic_text"
+
+
+class ListenerSection(_Section):
+    """[listener] the Storage and Verification SCP."""
+
+    ae_title: str = Field(default="BONEAGE", min_length=1, max_length=16)
+    host: str = "127.0.0.1"
+    port: int = Field(default=11112, ge=0, le=65535)
+    maximum_pdu_size: int = Field(default=131072, ge=4096, le=131072)
+    maximum_associations: int = Field(default=64, ge=1, le=1000)
+    acse_timeout_seconds: float = Field(default=5, gt=0, le=300)
+    dimse_timeout_seconds: float = Field(default=60, gt=0, le=3600)
+    network_timeout_seconds: float = Field(default=120, gt=0, le=3600)
+    accept_unknown_calling_ae: bool = False
+    largest_file_megabytes: int = Field(default=512, ge=1, le=16384)
+
+
+class PeerSection(_Section):
+    """[[peer]] one application entity that sends to us, takes from us, or both."""
+
+    name: str = Field(min_length=1, max_length=64)
+    ae_title: str = Field(min_length=1, max_length=16)
+    host: str = "127.0.0.1"
+    port: int = Field(default=104, ge=1, le=65535)
+    sender: bool = True
+    destination: bool = True
+    #: names of peers that get the results of this sender; empty: this peer itself
+    destinations: tuple[str, ...] = ()
+    objects: tuple[ObjectKind, ...] = (ObjectKind.SR, ObjectKind.SC)
+    sr_classes: tuple[SrClass, ...] = (SrClass.COMPREHENSIVE, SrClass.ENHANCED, SrClass.BASIC_TEXT)
+
+
+class RuleAction(StrEnum):
+    """What an intake rule does with an image that matches."""
+
+    READ = "read"
+    IGNORE = "ignore"
+
+
+class IntakeRule(_Section):
+    """[[intake.rule]] first match wins; every condition that is given must hold."""
+
+    name: str = Field(min_length=1, max_length=64)
+    action: RuleAction = RuleAction.READ
+    calling_ae: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ("CR", "DX")  #: Modality (0008,0060)
+    for_processing: bool = False  #: also images that are FOR PROCESSING
+    #: any of these in a study, series, procedure or requested-procedure description, case folded
+    words: tuple[str, ...] = ()
+    #: any of these as code value of such a procedure, as "value" or "scheme:value"
+    codes: tuple[str, ...] = ()
+    destinations: tuple[str, ...] = ()
+
+
+#: Descriptions that name bone age in clinical use; words are compared after case folding.
+BONE_AGE_WORDS = (
+    "bone age",
+    "boneage",
+    "skeletal age",
+    "skeletal maturity",
+    "knochenalter",
+    "skelettalter",
+    "age osseux",
+    "âge osseux",
+    "edad osea",
+    "edad ósea",
+    "eta ossea",
+    "età ossea",
+    "idade ossea",
+    "idade óssea",
+    "botleeftijd",
+    "skeletleeftijd",
+    "骨年齢",
+    "골연령",
+    "骨龄",
+)
+BONE_AGE_CODES = ("LN:24724-7", "LN:85151-9", "C4:77072", "CPT4:77072")
+
+
+class IntakeSection(_Section):
+    """[intake] which images are read."""
+
+    rule: tuple[IntakeRule, ...] = (
+        IntakeRule(name="bone age", words=BONE_AGE_WORDS, codes=BONE_AGE_CODES),
+    )
+
+
+class StorageSection(_Section):
+    """[storage] spool, results and everything else on disk."""
+
+    root: Path = Path("var")
+    high_mark_percent: float = Field(default=90, gt=0, le=100)
+    low_mark_percent: float = Field(default=85, gt=0, le=100)
+
+
+class DatabaseSection(_Section):
+    """[database] the job table."""
+
+    url: str = ""  #: empty: SQLite at <storage root>/boneage.sqlite
+
+
+class InferenceSection(_Section):
+    """[inference] the worker that reads images."""
+
+    devices: tuple[str, ...] = ("auto",)  #: "auto", "cpu", "cuda:0" …; one process for each
+    release: str = ""  #: empty: the newest that ships
+    threads: int = Field(default=0, ge=0, le=256)  #: 0: as many as cores
+    lease_seconds: int = Field(default=120, ge=10, le=3600)
+    attempts: int = Field(default=5, ge=1, le=20)
+    first_retry_seconds: float = Field(default=5, gt=0, le=3600)
+    poll_seconds: float = Field(default=0.2, gt=0, le=60)
+
+
+class RefusalObjects(StrEnum):
+    """What is sent when an image that a rule wanted cannot be read."""
+
+    ALL = "all"
+    NONE = "none"
+
+
+class ReportSection(_Section):
+    """[report] what goes back."""
+
+    profile: Path | None = None  #: site profile; none: the built-in default
+    refusals: RefusalObjects = RefusalObjects.ALL
+    report_technical_failures: bool = True
+
+
+class DeliverySection(_Section):
+    """[delivery] bringing results to the PACS."""
+
+    lease_seconds: int = Field(default=120, ge=10, le=3600)
+    first_retry_seconds: float = Field(default=5, gt=0, le=3600)
+    longest_retry_seconds: float = Field(default=900, gt=0, le=86400)
+    give_up_after_days: float = Field(default=7, gt=0, le=60)
+    connect_timeout_seconds: float = Field(default=10, gt=0, le=300)
+    poll_seconds: float = Field(default=0.2, gt=0, le=60)
+
+
+class ScheduleSection(_Section):
+    """[schedule] the periodic jobs; all are idempotent and run in one place."""
+
+    rescue_seconds: int = Field(default=15, ge=1, le=3600)
+    seal_seconds: int = Field(default=5, ge=1, le=3600)
+
+
+class HttpSection(_Section):
+    """[http] health and metrics; loopback unless you say otherwise."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+
+
+class AuditSection(_Section):
+    """[audit] the sealed trail."""
+
+    key_file: Path | None = None  #: none: <storage root>/audit.key, made at first start
+    anchor_file: Path | None = None  #: none: <storage root>/audit.anchor
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogSection(_Section):
+    """[log] for operators; may be thrown away. The audit trail may not."""
+
+    level: LogLevel = LogLevel.INFO
+    json_lines: bool = False
+
+
+class Config(_Section):
+    """The whole of config.toml."""
+
+    listener: ListenerSection = ListenerSection()
+    peer: tuple[PeerSection, ...] = ()
+    intake: IntakeSection = IntakeSection()
+    storage: StorageSection = StorageSection()
+    database: DatabaseSection = DatabaseSection()
+    inference: InferenceSection = InferenceSection()
+    report: ReportSection = ReportSection()
+    delivery: DeliverySection = DeliverySection()
+    schedule: ScheduleSection = ScheduleSection()
+    http: HttpSection = HttpSection()
+    audit: AuditSection = AuditSection()
+    log: LogSection = LogSection()

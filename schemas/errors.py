@@ -1,0 +1,96 @@
+"""The error families: the family of an error decides what happens next.
+
+| family | meaning | next |
+| --- | --- | --- |
+| ``TransientError`` | waiting may help | the job goes back, later |
+| ``UnsuitableImageError`` | wanted, but must not be read | a refusal is reported |
+| ``PermanentError`` | the same input gives the same error | the job fails |
+| anything else | a bug | the job fails, with its traceback |
+
+Every class builds its own message from keyword arguments, says what, why and what to do, and
+carries a short, stable ``code`` that stands in the audit trail, the metrics and the README.
+"""
+
+from schemas.refusals import RefusalReason
+
+
+class BoneAgeError(Exception):
+    """Anything that this product raises on purpose."""
+
+    code: str = "error"
+
+
+class TransientError(BoneAgeError):
+    """Waiting may help: a PACS is away, a disk is full, a GPU is busy."""
+
+    code = "transient"
+
+
+class PermanentError(BoneAgeError):
+    """The same input will give the same error."""
+
+    code = "permanent"
+
+
+class UnsuitableImageError(PermanentError):
+    """This image must not be read: the result is a refusal with a coded reason."""
+
+    def __init__(self, reason: RefusalReason, *, keyword: str, found: str, expected: str) -> None:
+        """``found`` is a coded value or a number; never a name, an ID, a date or free text."""
+        super().__init__(
+            f"{keyword} is {found!r}, but only {expected} can be read. Nothing was predicted; "
+            f"the report says why ({reason.value})."
+        )
+        self.reason = reason
+        self.code = f"unsuitable.{reason.value}"
+
+
+class UsageError(BoneAgeError):
+    """The caller asked for something that cannot be done: exit code 2 on the command line."""
+
+    code = "usage"
+
+
+class LeaseLostError(TransientError):
+    """Somebody else holds this claim now; whatever was computed is thrown away."""
+
+    code = "queue.lease_lost"
+
+    def __init__(self, *, what: str, row_id: int) -> None:
+        super().__init__(
+            f"The claim on {what} {row_id} has passed to another worker, because its lease ran "
+            "out. Nothing was written. If this happens often, raise lease_seconds."
+        )
+
+
+class IllegalMoveError(PermanentError):
+    """A job was to move in a way that its life does not have."""
+
+    code = "queue.illegal_move"
+
+    def __init__(self, *, job_id: int, before: str, after: str) -> None:
+        super().__init__(
+            f"Job {job_id} is {before} and cannot become {after}. Look at it with "
+            f"`boneage jobs show {job_id}`."
+        )
+
+
+class NoSuchJobError(UsageError):
+    """There is no job with this number."""
+
+    code = "queue.no_such_job"
+
+    def __init__(self, *, job_id: int) -> None:
+        super().__init__(f"There is no job {job_id}. `boneage jobs list` shows those there are.")
+
+
+class SchemaMismatchError(PermanentError):
+    """The database belongs to another version of this software."""
+
+    code = "database.schema"
+
+    def __init__(self, *, found: str, expected: str) -> None:
+        super().__init__(
+            f"The database has schema {found}, this software needs {expected}. Nothing was "
+            "changed. Run `boneage db upgrade` (it makes a back-up first)."
+        )

@@ -1,0 +1,1 @@
+"""The reference tables. (Filled in with their sources by the reporting part.)"""

@@ -1,0 +1,1 @@
+"""Where it touches the world: DICOM, the database, the operator."""

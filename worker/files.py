@@ -1,0 +1,46 @@
+"""Durable files: write beside, flush to the disk, rename, flush the folder."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` so that it is there, whole, after a power cut.
+
+    Raises:
+        OSError: the disk refused; no half-written file stands under ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)  # noqa: PTH105 - the pair of os.fsync, on purpose
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def keep_durably(beside: Path, path: Path) -> None:
+    """Flush the finished file ``beside`` and rename it to ``path`` on the same file system."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(beside, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.replace(beside, path)  # noqa: PTH105 - the pair of os.fsync, on purpose
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder, so that a rename inside it survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
