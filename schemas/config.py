@@ -3,12 +3,21 @@
 Nothing that would change a diagnosis is a setting: that is in the release or the site profile.
 """
 
+from collections import Counter
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.jobs import ObjectKind
+
+#: PS3.5 table 6.2-1, VR AE: printable ASCII without backslash, no blank at either end
+AeTitle = Annotated[
+    str,
+    Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$"),
+]
 
 
 class _Section(BaseModel):
@@ -27,7 +36,7 @@ class SrClass(StrEnum):
 class ListenerSection(_Section):
     """[listener] the Storage and Verification SCP."""
 
-    ae_title: str = Field(default="BONEAGE", min_length=1, max_length=16)
+    ae_title: AeTitle = "BONEAGE"
     host: str = "127.0.0.1"
     port: int = Field(default=11112, ge=0, le=65535)
     maximum_pdu_size: int = Field(default=131072, ge=4096, le=131072)
@@ -43,7 +52,7 @@ class PeerSection(_Section):
     """[[peer]] one application entity that sends to us, takes from us, or both."""
 
     name: str = Field(min_length=1, max_length=64)
-    ae_title: str = Field(min_length=1, max_length=16)
+    ae_title: AeTitle
     host: str = "127.0.0.1"
     port: int = Field(default=104, ge=1, le=65535)
     sender: bool = True
@@ -214,3 +223,54 @@ class Config(_Section):
     http: HttpSection = HttpSection()
     audit: AuditSection = AuditSection()
     log: LogSection = LogSection()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """Two settings that are each right and cannot both hold."""
+
+    place: tuple[str | int, ...]  #: ("peer", 0, "destinations")
+    message: str  #: what is wrong and how to mend it
+
+
+def contradictions(config: Config) -> list[Contradiction]:
+    """Return what single keys cannot show: names that point nowhere, doubles, crossed marks."""
+    found = [*_ambiguous_peers(config), *_lost_destinations(config)]
+    if config.storage.low_mark_percent >= config.storage.high_mark_percent:
+        message = "must be below high_mark_percent: receiving stops there and goes on here"
+        found.append(Contradiction(place=("storage", "low_mark_percent"), message=message))
+    return found
+
+
+def _ambiguous_peers(config: Config) -> list[Contradiction]:
+    found = []
+    names = Counter(peer.name for peer in config.peer)
+    titles = Counter(peer.ae_title for peer in config.peer if peer.destination)
+    for index, peer in enumerate(config.peer):
+        if names[peer.name] > 1:
+            message = "another peer has this name; give each peer a name of its own"
+            found.append(Contradiction(place=("peer", index, "name"), message=message))
+        if peer.destination and titles[peer.ae_title] > 1:
+            message = (
+                "two destinations have this AE title, so a result would not know where to go; "
+                "set destination = false for all but one, or name `destinations`"
+            )
+            found.append(Contradiction(place=("peer", index, "ae_title"), message=message))
+    return found
+
+
+def _lost_destinations(config: Config) -> list[Contradiction]:
+    known = {peer.name for peer in config.peer if peer.destination}
+    named: list[tuple[tuple[str | int, ...], tuple[str, ...]]] = [
+        *((("peer", i, "destinations"), peer.destinations) for i, peer in enumerate(config.peer)),
+        *(
+            (("intake", "rule", i, "destinations"), rule.destinations)
+            for i, rule in enumerate(config.intake.rule)
+        ),
+    ]
+    message = "names a peer that is not configured with destination = true; known: {}"
+    return [
+        Contradiction(place=place, message=message.format(", ".join(sorted(known)) or "none"))
+        for place, destinations in named
+        if not set(destinations) <= known
+    ]

@@ -1,0 +1,174 @@
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from schemas.config import Config, IntakeRule, PeerSection
+from worker.operations.configuration import ConfigurationError, load_config
+
+ROOT = Path(__file__).parents[3]
+
+PACS = """
+[[peer]]
+name = "pacs"
+ae_title = "PACS"
+port = 4242
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults_of(folder: Path, text: str, **environment: str) -> dict[str, str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(written(folder, text), environment=environment)
+    return {fault.where: fault.what for fault in caught.value.faults}
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    config = load_config(None, environment={})
+
+    assert config.listener == Config().listener
+    assert config.storage.root == tmp_path / "var"
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "[listener]\nport = 104\n")
+
+    config = load_config(
+        path,
+        environment={
+            "BONEAGE_LISTENER__PORT": "11113",
+            "BONEAGE_INFERENCE__DEVICES": '["cpu", "cuda:0"]',
+            "BONEAGE_TEST_DATA": "not a setting",
+        },
+    )
+
+    assert config.listener.port == 11113
+    assert config.inference.devices == ("cpu", "cuda:0")
+
+
+def test_relative_paths_are_taken_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, '[storage]\nroot = "spool"\n[report]\nprofile = "site.toml"\n')
+
+    config = load_config(path, environment={})
+
+    assert config.storage.root == tmp_path / "spool"
+    assert config.report.profile == tmp_path / "site.toml"
+
+
+def test_all_errors_are_shown_at_once_each_with_its_line(tmp_path: Path) -> None:
+    text = '[listener]\nprot = 104\n\n[log]\nlevel = "loud"\n[[peer]]\nname = "a"\nport = 0\n'
+
+    faults = faults_of(tmp_path, text, BONEAGE_STORAGE__ROOTT="x")
+
+    assert "did you mean 'port'?" in faults["line 2, listener.prot"]
+    assert "'debug', 'info'" in faults["line 5, log.level"]
+    assert "greater than or equal to 1" in faults["line 8, peer.1.port"]
+    assert "needed" in faults["line 6, peer.1.ae_title"]
+    assert "did you mean 'root'?" in faults["BONEAGE_STORAGE__ROOTT"]
+
+
+def test_an_unknown_section_is_an_error(tmp_path: Path) -> None:
+    assert "did you mean 'listener'?" in faults_of(tmp_path, "[listner]\n")["line 1, listner"]
+
+
+def test_a_wrong_value_is_not_quoted(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, '[database]\nurl = ["postgresql://me:secret@host/db"]\n')
+
+    assert "secret" not in str(faults)
+
+
+def test_a_file_that_is_not_toml_names_its_line(tmp_path: Path) -> None:
+    assert "this is not TOML" in faults_of(tmp_path, "[listener]\nport 104\n")["line 2"]
+
+
+def test_an_absent_file_is_an_error_and_not_the_defaults(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_config(tmp_path / "nowhere.toml", environment={})
+
+
+def test_peers_cannot_be_set_in_the_environment(tmp_path: Path) -> None:
+    assert (
+        "in the file"
+        in faults_of(tmp_path, PACS, BONEAGE_PEER__0__PORT="1")["BONEAGE_PEER__0__PORT"]
+    )
+
+
+def test_a_destination_that_no_peer_has_is_an_error(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, PACS + 'destinations = ["archive"]\n')
+
+    assert "known: pacs" in faults["line 6, peer.1.destinations"]
+
+
+def test_two_destinations_with_one_ae_title_are_an_error(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, PACS + PACS.replace('"pacs"', '"other"'))
+
+    assert sorted(faults) == ["line 4, peer.1.ae_title", "line 9, peer.2.ae_title"]
+
+
+def test_an_ae_title_with_a_backslash_is_an_error(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, "[listener]\nae_title = 'A\\B'\n")
+
+    assert "no backslash" in faults["line 2, listener.ae_title"]
+
+
+def explained_keys(text: str) -> dict[str, dict[str, bool]]:
+    """Return, for each section, its keys and whether the key is in force or an example.
+
+    A key counts only if a comment stands above it.
+    """
+    found: dict[str, dict[str, bool]] = {}
+    section, comment = "", False
+    for line in text.splitlines():
+        bare = line.removeprefix("# ")
+        if header := re.match(r"^\[\[?([\w.]+)\]\]?$", bare):
+            section, comment = header[1], False
+            found[section] = {}
+        elif key := re.match(r"^(\w+) = ", bare):
+            assert comment, f"no comment above {section}.{key[1]}"
+            found[section][key[1]] = not line.startswith("#")
+            comment = False
+        else:
+            comment = line.startswith("# ")
+    return found
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    name: type(getattr(Config(), name))
+    for name in Config.model_fields
+    if name not in ("peer", "intake")
+} | {"peer": PeerSection, "intake.rule": IntakeRule}
+
+
+def test_config_toml_explains_every_key_of_the_model_and_no_other() -> None:
+    text = (ROOT / "config.toml").read_text(encoding="utf-8")
+
+    keys = explained_keys(text)
+
+    assert {name: set(section) for name, section in keys.items()} == {
+        name: set(model.model_fields) for name, model in SECTIONS.items()
+    }
+
+
+def test_config_toml_states_the_defaults() -> None:
+    text = (ROOT / "config.toml").read_text(encoding="utf-8")
+
+    assert Config.model_validate(tomllib.loads(text)) == Config()
+
+
+def test_the_examples_in_config_toml_are_valid_settings() -> None:
+    text = (ROOT / "config.toml").read_text(encoding="utf-8")
+    active = re.sub(r"(?m)^# (?=\[\[|\w+ = )", "", text)
+
+    config = Config.model_validate(tomllib.loads(active))
+
+    assert config.peer == (PeerSection(name="pacs", ae_title="PACS"),)
+    assert config.intake.rule[0].name == "bone age"

@@ -1,0 +1,1 @@
+"""Running it: settings, supervisor, schedule, demo."""
