@@ -1,0 +1,1 @@
+"""How an image becomes an estimate. Arrays and tensors; no DICOM, no SQL."""
