@@ -1,0 +1,166 @@
+"""Pictures that are not DICOM yet: read them, and wrap them as a DX object of one patient."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+)
+
+from schemas.errors import UnsuitableImageError
+from schemas.images import Sex
+from schemas.refusals import RefusalReason
+
+Stored = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapping:
+    """What a picture does not say about itself; what is ``None`` or "" stays empty."""
+
+    taken_at: datetime  #: local time of the image
+    patient_id: str = ""
+    patient_name: str = ""
+    sex: Sex | None = None
+    birth_date: date | None = None
+    laterality: str = "U"  #: L, R, or U for unknown (PS3.3 C.8.11.5.1, Image Laterality)
+    study_description: str = "XR BONE AGE"
+    uid_seed: str = ""  #: another seed gives other UIDs to the same picture
+
+
+def read_picture(path: Path) -> Stored:
+    """Return the grey values, ``(rows, columns)`` uint8 or uint16, of a PNG, JPEG, WebP or TIFF.
+
+    Bone is taken to be bright: a picture has no attribute that could say otherwise.
+
+    Raises:
+        UnsuitableImageError: not a picture, or one with colours.
+        OSError: the file cannot be read.
+    """
+    content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    decoded = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
+        raise UnsuitableImageError(
+            RefusalReason.UNREADABLE_PIXELS,
+            keyword="the file",
+            found="not a picture of 8 or 16 bits",
+            expected="DICOM, PNG, JPEG, WebP and TIFF",
+        )
+    grey = decoded if decoded.ndim == 2 else _grey_channel(decoded)  # noqa: PLR2004 - (rows, columns)
+    stored: Stored = np.ascontiguousarray(grey)
+    return stored
+
+
+def _grey_channel(picture: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the one channel of a grey picture that was saved as colours; alpha is left out."""
+    colours = picture[:, :, :3]
+    if picture.shape[2] > 2 and not (colours == colours[:, :, :1]).all():  # noqa: PLR2004 - grey, alpha
+        raise UnsuitableImageError(
+            RefusalReason.UNSUPPORTED_IMAGE,
+            keyword="the picture",
+            found="coloured",
+            expected="grey pictures",
+        )
+    return picture[:, :, 0]
+
+
+def wrap_as_radiograph(pixels: Stored, wrapping: Wrapping) -> Dataset:
+    """Return a complete DX file, FOR PRESENTATION, MONOCHROME2, that holds ``pixels``.
+
+    Args:
+        pixels: ``(rows, columns)`` uint8 or uint16, bone bright.
+        wrapping: the patient and the study. The UIDs follow from the pixels and from all of it,
+            so that the same picture is the same instance.
+    """
+    dataset = Dataset()
+    _set_patient(dataset, wrapping)
+    _set_study(dataset, wrapping)
+    _set_acquisition(dataset, wrapping)
+    _set_pixels(dataset, pixels)
+    _set_uids(dataset, seed=hashlib.sha256(repr(wrapping).encode() + pixels.tobytes()).hexdigest())
+    return dataset
+
+
+def _set_patient(dataset: Dataset, wrapping: Wrapping) -> None:
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.PatientName = wrapping.patient_name
+    dataset.PatientID = wrapping.patient_id
+    dataset.PatientBirthDate = f"{wrapping.birth_date:%Y%m%d}" if wrapping.birth_date else ""
+    dataset.PatientSex = wrapping.sex.value if wrapping.sex else ""
+
+
+def _set_study(dataset: Dataset, wrapping: Wrapping) -> None:
+    for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+        setattr(dataset, keyword, f"{wrapping.taken_at:%Y%m%d}")
+    for keyword in ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime"):
+        setattr(dataset, keyword, f"{wrapping.taken_at:%H%M%S}")
+    for keyword in ("AccessionNumber", "ReferringPhysicianName", "StudyID", "Manufacturer"):
+        setattr(dataset, keyword, "")
+    dataset.StudyDescription = wrapping.study_description
+    dataset.Modality = "DX"
+    dataset.SeriesNumber = 1
+    dataset.InstanceNumber = 1
+
+
+def _set_acquisition(dataset: Dataset, wrapping: Wrapping) -> None:
+    """Set the DX modules around the pixels (PS3.3 C.8.11)."""
+    dataset.ImageType = ["DERIVED", "PRIMARY"]
+    dataset.PresentationIntentType = "FOR PRESENTATION"
+    dataset.ImageLaterality = wrapping.laterality
+    dataset.BodyPartExamined = "HAND"
+    dataset.AnatomicRegionSequence = Sequence([_code("85562004", "SCT", "Hand")])
+    dataset.ViewPosition = "PA"
+    dataset.PatientOrientation = ""
+    dataset.DetectorType = ""
+    dataset.PositionerType = ""
+    dataset.ImagerPixelSpacing = [0.15, 0.15]  # type 1 in DX: a usual detector; nothing is measured
+    dataset.AcquisitionContextSequence = Sequence([])
+    dataset.BurnedInAnnotation = "YES"  # nobody has looked
+    dataset.LossyImageCompression = "00"
+
+
+def _set_pixels(dataset: Dataset, pixels: Stored) -> None:
+    bits = pixels.dtype.itemsize * 8
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = 0
+    dataset.PixelIntensityRelationship = "LOG"
+    dataset.PixelIntensityRelationshipSign = -1
+    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
+    dataset.PresentationLUTShape = "IDENTITY"
+    dataset.WindowCenter, dataset.WindowWidth = 2 ** (bits - 1), 2**bits  # the identity, C.11.2.1.2
+    vr = "OB" if bits == 8 else "OW"  # noqa: PLR2004 - PS3.5 A.2
+    content = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    dataset.add_new("PixelData", vr, content + b"\0" * (len(content) % 2))
+
+
+def _set_uids(dataset: Dataset, *, seed: str) -> None:
+    def uid(kind: str) -> str:
+        digest = hashlib.sha256(f"{kind} {seed}".encode()).digest()
+        return f"2.25.{int.from_bytes(digest[:16], 'big')}"  # PS3.5 B.2
+
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = uid("instance")
+    dataset.StudyInstanceUID = uid("study")
+    dataset.SeriesInstanceUID = uid("series")
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
