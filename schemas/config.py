@@ -78,6 +78,7 @@ class IntakeRule(_Section):
     calling_ae: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ("CR", "DX")  #: Modality (0008,0060)
     for_processing: bool = False  #: also images that are FOR PROCESSING
+    secondary_capture: bool = False  #: also Secondary Capture objects; their Modality counts too
     #: any of these in a study, series, procedure or requested-procedure description, case folded
     words: tuple[str, ...] = ()
     #: any of these as code value of such a procedure, as "value" or "scheme:value"

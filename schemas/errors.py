@@ -42,7 +42,21 @@ class UnsuitableImageError(PermanentError):
             f"the report says why ({reason.value})."
         )
         self.reason = reason
+        self.detail = f"{keyword}: {found}"  #: stands in the report beside the reason
         self.code = f"unsuitable.{reason.value}"
+
+
+class DeviceError(TransientError):
+    """The accelerator is in doubt: the job goes back, and the process ends to start afresh."""
+
+    code = "inference.device"
+
+    def __init__(self, *, fault: str) -> None:
+        super().__init__(
+            f"The device failed ({fault}). The job waits for its next attempt, and this process "
+            "ends, because a device that failed once cannot be trusted before a restart. If it "
+            'happens again, look at the driver\'s log or set devices = ["cpu"] under [inference].'
+        )
 
 
 class UsageError(BoneAgeError):

@@ -165,6 +165,7 @@ class NewResult:
     sex_source: str
     timings_ms: dict[str, float]
     is_phantom: bool = False
+    error: str = ""  #: with reason "technical": the last error in words, for ``JobView.error``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
