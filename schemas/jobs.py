@@ -77,7 +77,8 @@ class RetryPolicy:
 
     def delay_after(self, attempt: int) -> timedelta:
         """Return how long to wait after the failed ``attempt`` (the first is 1)."""
-        growth = min(self.factor ** (attempt - 1), self.longest_delay / self.first_delay)
+        exponent = min(attempt - 1, 64)  # far beyond any cap; a float overflows near 1024
+        growth = min(self.factor**exponent, self.longest_delay / self.first_delay)
         return min(self.first_delay * growth, self.longest_delay)
 
     def is_exhausted(self, attempt: int) -> bool:
