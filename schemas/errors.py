@@ -108,3 +108,53 @@ class SchemaMismatchError(PermanentError):
             f"The database has schema {found}, this software needs {expected}. Nothing was "
             "changed. Run `boneage db upgrade` (it makes a back-up first)."
         )
+
+
+class NetworkFileSystemError(PermanentError):
+    """SQLite was to be opened where its locks cannot be trusted."""
+
+    code = "database.network_file_system"
+
+    def __init__(self, *, file_system: str) -> None:
+        super().__init__(
+            f"The database file would lie on a network file system ({file_system}), where SQLite's "
+            "locks do not hold and rows can be lost. Nothing was opened. Set [storage] root to a "
+            "local disk, or [database] url to PostgreSQL."
+        )
+
+
+class BackupUnsupportedError(UsageError):
+    """We back up SQLite only; other databases bring their own tools."""
+
+    code = "database.backup"
+
+    def __init__(self, *, backend: str) -> None:
+        super().__init__(
+            f"The database is {backend}, which is backed up by its own tools. Nothing was written. "
+            "Use pg_dump, or the backups of your database service."
+        )
+
+
+class NothingToDeliverError(UsageError):
+    """A job was to be delivered again, but has no result that is owed to anybody."""
+
+    code = "queue.nothing_to_deliver"
+
+    def __init__(self, *, job_id: int) -> None:
+        super().__init__(
+            f"Job {job_id} has no result that is owed to a destination, so nothing can be sent "
+            f"again. Estimate it again: `boneage jobs requeue {job_id} --reason ...`."
+        )
+
+
+class AuditBrokenError(PermanentError):
+    """The trail does not reach the head that the anchor names: sealing would hide that."""
+
+    code = "audit.broken"
+
+    def __init__(self, *, position: int) -> None:
+        super().__init__(
+            f"The audit trail does not hold the seal {position} that the anchor file names. Either "
+            "rows were removed, or an older database was restored. Nothing was sealed. Run "
+            "`boneage audit verify`; after a restore that you know of, move the anchor file away."
+        )

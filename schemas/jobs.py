@@ -125,8 +125,10 @@ class Claim:
     release: str  #: name of the release that is to read the image
     revision: int  #: the revision that this attempt will write, from 1
     reception_id: int
-    spool_file: str  #: relative to the storage root: the newest reception not yet examined
-    former_spool_file: str | None  #: the reception that the current result was made from
+    #: relative to the storage root: the oldest reception not yet examined, else the one read last
+    spool_file: str
+    #: the reception that the current result was made from, if it is another: compare the two
+    former_spool_file: str | None
     predecessor_uids: tuple[str, ...]  #: SR instances of the current revision, if there is one
     is_last_attempt: bool
     received_at: datetime

@@ -1,0 +1,286 @@
+"""The shape of the database. Only ``worker.queue`` reads and writes it; rows never leave there.
+
+No name, no patient ID and no birth date stands in any of these tables.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from schemas.jobs import JobState, ObjectKind, OutboxState, Outcome, ReceptionState
+
+UID = String(64)  # VR UI, PS3.5 table 6.2-1
+AE_TITLE = String(16)  # VR AE, PS3.5 table 6.2-1
+DIGEST = String(64)  # sha256, hexadecimal
+TOKEN = String(32)  # uuid4, hexadecimal
+NAME = String(64)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, UTC. SQLite drops the zone, so it is taken off and put back here."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return ``value`` in UTC; a naive time is refused, for nobody knows what it means."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise NaiveTimeError
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Return the time in UTC, aware."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class NaiveTimeError(ValueError):
+    """A time without a zone was about to be stored: a bug."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A time without a zone cannot be stored, because it means another moment on another "
+            "host. Make it aware: datetime.now(tz=UTC)."
+        )
+
+
+def _by_value(kind: type[StrEnum], *, name: str) -> Enum:
+    """Return a column type that stores the values of ``kind`` as text, held by a CHECK."""
+    return Enum(
+        kind,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+class Table(DeclarativeBase):
+    """What all tables share: named constraints, aware times, enums by value."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own declaration
+        datetime: UtcDateTime,
+        float: Float,
+        JobState: _by_value(JobState, name="state"),
+        Outcome: _by_value(Outcome, name="outcome"),
+        ObjectKind: _by_value(ObjectKind, name="kind"),
+        OutboxState: _by_value(OutboxState, name="state"),
+        ReceptionState: _by_value(ReceptionState, name="state"),
+    }
+
+
+class Installation(Table):
+    """One row, made once: it enters every UID that this installation gives."""
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    installation_id: Mapped[str] = mapped_column(TOKEN)
+
+
+class Reception(Table):
+    """One distinct content that arrived, and the file that holds it."""
+
+    __tablename__ = "receptions"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "digest"),
+        Index(None, "study_instance_uid"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID)
+    digest: Mapped[str] = mapped_column(DIGEST)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    study_instance_uid: Mapped[str] = mapped_column(UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(UID)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    spool_file: Mapped[str] = mapped_column(String(255))
+    calling_ae: Mapped[str] = mapped_column(AE_TITLE)
+    called_ae: Mapped[str] = mapped_column(AE_TITLE)
+    peer_address: Mapped[str] = mapped_column(NAME)
+    received_at: Mapped[datetime]
+    state: Mapped[ReceptionState]
+    examined_at: Mapped[datetime | None]  #: when inference was done with it, whatever it found
+
+
+class Job(Table):
+    """One SOP Instance and the release that reads it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "release"),
+        CheckConstraint("(state = 'running') = (claim_token IS NOT NULL)", name="claim"),
+        CheckConstraint("(claim_token IS NULL) = (lease_ends_at IS NULL)", name="lease"),
+        CheckConstraint("attempt >= 0", name="attempt"),
+        CheckConstraint("revision >= 0", name="revision"),
+        Index(None, "state", "run_after", "id"),
+        Index(None, "received_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID)
+    release: Mapped[str] = mapped_column(NAME)
+    state: Mapped[JobState]
+    outcome: Mapped[Outcome | None]
+    reason: Mapped[str | None] = mapped_column(NAME)  #: why refused, ignored or failed, as a code
+    error: Mapped[str | None] = mapped_column(Text)  #: the last error in words
+    attempt: Mapped[int]
+    revision: Mapped[int]  #: of the current result; 0: there is none yet
+    #: the content that was read last, or is being read
+    reception_id: Mapped[int] = mapped_column(ForeignKey("receptions.id"))
+    run_after: Mapped[datetime]
+    claim_token: Mapped[str | None] = mapped_column(TOKEN)
+    lease_ends_at: Mapped[datetime | None]
+    received_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Result(Table):
+    """One revision of what a release found in an image; never changed, only superseded."""
+
+    __tablename__ = "results"
+    __table_args__ = (
+        UniqueConstraint("job_id", "revision"),
+        CheckConstraint("revision >= 1", name="revision"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
+    revision: Mapped[int]
+    reception_id: Mapped[int] = mapped_column(ForeignKey("receptions.id"))
+    outcome: Mapped[Outcome]
+    reason: Mapped[str] = mapped_column(NAME)
+    result_folder: Mapped[str] = mapped_column(String(255))
+    release: Mapped[str] = mapped_column(NAME)
+    release_digest: Mapped[str] = mapped_column(DIGEST)
+    profile_digest: Mapped[str] = mapped_column(DIGEST)
+    bone_age_months: Mapped[float | None]
+    interval_low_months: Mapped[float | None]
+    interval_high_months: Mapped[float | None]
+    sex: Mapped[str | None] = mapped_column(String(1))
+    sex_source: Mapped[str] = mapped_column(String(16))
+    timings_ms: Mapped[str] = mapped_column(Text)  #: JSON object, step to milliseconds
+    is_phantom: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class Output(Table):
+    """One object that we made; its UID tells our own work when it is routed back to us."""
+
+    __tablename__ = "outputs"
+    __table_args__ = (UniqueConstraint("sop_instance_uid"), Index(None, "result_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    result_id: Mapped[int] = mapped_column(ForeignKey("results.id"))
+    kind: Mapped[ObjectKind]
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    sop_instance_uid: Mapped[str] = mapped_column(UID)
+    created_at: Mapped[datetime]
+
+
+class OutboxRow(Table):
+    """One object owed to one destination."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        UniqueConstraint("result_id", "kind", "destination"),
+        CheckConstraint("(state = 'sending') = (claim_token IS NOT NULL)", name="claim"),
+        CheckConstraint("(claim_token IS NULL) = (lease_ends_at IS NULL)", name="lease"),
+        CheckConstraint("attempt >= 0", name="attempt"),
+        Index(None, "state", "run_after", "id"),
+        Index(None, "job_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
+    result_id: Mapped[int] = mapped_column(ForeignKey("results.id"))
+    kind: Mapped[ObjectKind]
+    destination: Mapped[str] = mapped_column(NAME)
+    state: Mapped[OutboxState]
+    attempt: Mapped[int]
+    run_after: Mapped[datetime]
+    owed_since: Mapped[datetime]  #: when it was last made owed; giving up is counted from here
+    claim_token: Mapped[str | None] = mapped_column(TOKEN)
+    lease_ends_at: Mapped[datetime | None]
+    status: Mapped[int | None]  #: last DIMSE status
+    error: Mapped[str | None] = mapped_column(Text)
+    sop_instance_uid: Mapped[str | None] = mapped_column(UID)  #: what the destination took
+    sent_at: Mapped[datetime | None]
+    confirmed_at: Mapped[datetime | None]
+
+
+class PeerClass(Table):
+    """What a peer said to a SOP class that we offered."""
+
+    __tablename__ = "peer_classes"
+
+    peer: Mapped[str] = mapped_column(NAME, primary_key=True)
+    sop_class_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    is_accepted: Mapped[bool]
+    learned_at: Mapped[datetime]
+
+
+class JobEventRow(Table):
+    """One line of the audit trail; rows are only ever added."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (Index(None, "job_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(NAME)
+    event: Mapped[str] = mapped_column(NAME)
+    before: Mapped[JobState | None] = mapped_column(_by_value(JobState, name="before"))
+    after: Mapped[JobState | None] = mapped_column(_by_value(JobState, name="after"))
+    reason: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Text)  #: canonical JSON object
+    previous_hash: Mapped[str] = mapped_column(DIGEST)  #: of the same job; "" at its first event
+    hash: Mapped[str] = mapped_column(DIGEST)
+
+
+class SealRow(Table):
+    """One link of the sealed chain over all events, in the order of their numbers."""
+
+    __tablename__ = "seals"
+    __table_args__ = (UniqueConstraint("event_id"),)
+
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  #: 1, 2, 3 …
+    #: no foreign key: the seal must outlive an event that somebody removes
+    event_id: Mapped[int]
+    event_hash: Mapped[str] = mapped_column(DIGEST)
+    seal: Mapped[str] = mapped_column(DIGEST)  #: HMAC-SHA256
+    sealed_at: Mapped[datetime]

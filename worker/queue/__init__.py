@@ -1,0 +1,1 @@
+"""Jobs, outbox, audit trail and database: the only place that knows SQL."""

@@ -1,0 +1,110 @@
+"""What the queue makes of an arrival: the table of resends (DESIGN, section 4)."""
+
+import sqlalchemy as sa
+
+from schemas.jobs import Arrival, JobState, Receipt, ReceptionState
+from schemas.tables import Job, Reception
+from worker.queue.dialect import insert_or_ignore
+from worker.queue.ledger import Ledger
+
+#: a resend of the same bytes wakes a job up only here: elsewhere it is on its way, or done
+_REVIVED = frozenset({JobState.FAILED, JobState.IGNORED, JobState.CANCELLED})
+_RESTING = _REVIVED | {JobState.DELIVERED}
+
+
+def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
+    """Write down one arrival; the same one twice gives one reception and one job."""
+    ledger.lock(f"SOP instance {arrival.sop_instance_uid}")
+    reception_id = _add_reception(ledger, arrival)
+    job = _job_of(ledger, arrival.sop_instance_uid)
+    if reception_id is None:
+        return _resent(ledger, arrival, job)
+    if job is not None:
+        return _changed(ledger, arrival, job, reception_id=reception_id)
+    job = Job(
+        sop_instance_uid=arrival.sop_instance_uid,
+        release=release,
+        state=JobState.QUEUED,
+        attempt=0,
+        revision=0,
+        reception_id=reception_id,
+        run_after=ledger.at,
+        received_at=ledger.at,
+        updated_at=ledger.at,
+    )
+    ledger.session.add(job)
+    ledger.session.flush()
+    ledger.note(
+        job.id,
+        event="received",
+        moved=(None, JobState.QUEUED),
+        reason=Receipt.NEW,
+        detail={**_detail(arrival), "reception_id": reception_id, "release": release},
+    )
+    return Receipt.NEW
+
+
+def _add_reception(ledger: Ledger, arrival: Arrival) -> int | None:
+    """Return the number of the new reception, or nothing if we hold these bytes already."""
+    statement = insert_or_ignore(ledger.session, Reception).values(
+        sop_instance_uid=arrival.sop_instance_uid,
+        digest=arrival.digest,
+        sop_class_uid=arrival.sop_class_uid,
+        study_instance_uid=arrival.study_instance_uid,
+        transfer_syntax_uid=arrival.transfer_syntax_uid,
+        size_bytes=arrival.size_bytes,
+        spool_file=arrival.spool_file,
+        calling_ae=arrival.calling_ae,
+        called_ae=arrival.called_ae,
+        peer_address=arrival.peer_address,
+        received_at=ledger.at,
+        state=ReceptionState.KEPT,
+    )
+    return ledger.session.execute(statement.returning(Reception.id)).scalar_one_or_none()
+
+
+def _job_of(ledger: Ledger, sop_instance_uid: str) -> Job | None:
+    """Return the newest job for this UID, locked, whatever release it is for."""
+    return ledger.session.scalars(
+        sa.select(Job)
+        .where(Job.sop_instance_uid == sop_instance_uid)
+        .order_by(Job.id.desc())
+        .limit(1)
+        .with_for_update()
+    ).one_or_none()
+
+
+def _resent(ledger: Ledger, arrival: Arrival, job: Job | None) -> Receipt:
+    """The same bytes again: nothing new, but a job that had given up is tried once more."""
+    reception = ledger.session.scalars(
+        sa.select(Reception).where(
+            Reception.sop_instance_uid == arrival.sop_instance_uid,
+            Reception.digest == arrival.digest,
+        )
+    ).one()
+    job_id = None if job is None else job.id
+    ledger.note(job_id, event="resent", reason=Receipt.DUPLICATE, detail=_detail(arrival))
+    is_readable = reception.state is ReceptionState.KEPT
+    if job is None or job.state not in _REVIVED or not is_readable:
+        return Receipt.DUPLICATE
+    job.reception_id = reception.id
+    ledger.queue_again(job, event="requeued", reason=f"resent by {arrival.calling_ae}")
+    return Receipt.REVIVED
+
+
+def _changed(ledger: Ledger, arrival: Arrival, job: Job, *, reception_id: int) -> Receipt:
+    """Other bytes under a UID that we know: inference compares them when the job is free."""
+    detail = {**_detail(arrival), "reception_id": reception_id}
+    ledger.note(job.id, event="received", reason=Receipt.CHANGED, detail=detail)
+    if job.state in _RESTING:
+        ledger.queue_again(job, event="requeued", reason=f"changed by {arrival.calling_ae}")
+    return Receipt.CHANGED
+
+
+def _detail(arrival: Arrival) -> dict[str, str | int]:
+    return {
+        "calling_ae": arrival.calling_ae,
+        "called_ae": arrival.called_ae,
+        "digest": arrival.digest,
+        "size_bytes": arrival.size_bytes,
+    }

@@ -1,0 +1,247 @@
+"""Open a database, bring it to our schema, back it up.
+
+SQLite is one file with one writer at a time; PostgreSQL is the way to several hosts. What differs
+between the two is in this file: how a transaction begins, whose clock counts, what is locked.
+"""
+
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy.orm import Session
+
+import schemas.migrations
+from schemas.errors import BackupUnsupportedError, SchemaMismatchError
+from schemas.tables import Installation
+from worker.files import keep_durably
+from worker.queue.dialect import insert_or_ignore
+from worker.queue.mounts import require_local
+
+DATABASE_FILE: Final = "boneage.sqlite"
+
+#: how long a writer waits for the one before it; a transaction of ours takes milliseconds
+BUSY_MILLISECONDS: Final = 30_000
+
+_READ_ONLY: Final = "boneage_read_only"
+_UPGRADE_LOCK: Final = 0x626F6E65  # any number of our own; PostgreSQL advisory locks are numbers
+
+
+def sqlite_url(root: Path) -> str:
+    """Return the URL of the default database under the storage root."""
+    return f"sqlite:///{root / DATABASE_FILE}"
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine whose transactions are safe by default: writers lock first.
+
+    Nothing is connected yet, and no file is made. Parameters never stand in its errors.
+
+    Raises:
+        NetworkFileSystemError: SQLite was to lie where its locks do not hold.
+    """
+    address = make_url(url)
+    if address.get_backend_name() != "sqlite":
+        engine = sa.create_engine(address, hide_parameters=True, pool_pre_ping=True)
+        event.listen(engine, "begin", _begin_postgresql)
+        return engine
+    if address.database:
+        require_local(Path(address.database))
+    engine = sa.create_engine(
+        address, hide_parameters=True, connect_args={"timeout": BUSY_MILLISECONDS / 1000}
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # None: the driver begins nothing by itself; _begin_sqlite does
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Writers take the lock at once.
+
+    A deferred transaction that reads and then writes fails with "database is locked" without
+    waiting when another one committed in between; a reader is therefore not able to write at all.
+    """
+    is_reader = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if is_reader else 'OFF'}")
+    connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get(_READ_ONLY, False):
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """Open one transaction that sees one state of the database and cannot write."""
+    reader = engine.execution_options(**{_READ_ONLY: True})
+    with Session(reader) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Session]:
+    """Open one transaction that is committed at the end, or rolled back by an error."""
+    with Session(engine) as session, session.begin():
+        yield session
+
+
+def time_of(session: Session, now: Callable[[], datetime]) -> datetime:
+    """Return the time that counts: of this host, or of the database where hosts may disagree."""
+    if session.get_bind().dialect.name != "postgresql":
+        return now()
+    told: datetime = session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return told.astimezone(UTC)
+
+
+def installation_id(engine: Engine) -> str:
+    """Return the identity of this installation, made at the first call and kept for ever."""
+    chosen = sa.select(Installation.installation_id)
+    with reading(engine) as session:
+        if (found := session.scalar(chosen)) is not None:
+            return found
+    with writing(engine) as session:
+        new = {"id": 1, "installation_id": uuid.uuid4().hex}
+        session.execute(insert_or_ignore(session, Installation).values(new))
+        return session.execute(chosen).scalar_one()
+
+
+def require_current_schema(engine: Engine) -> None:
+    """Return if the database has exactly our schema; make and change nothing.
+
+    Raises:
+        SchemaMismatchError: it is older, newer, or not there.
+    """
+    expected = _head()
+    found = None
+    if not _is_absent(engine):
+        with engine.execution_options(**{_READ_ONLY: True}).begin() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+    if found != expected:
+        raise SchemaMismatchError(found=found or "none", expected=expected)
+
+
+def upgrade(engine: Engine, *, backup_folder: Path | None) -> str:
+    """Bring the database to our schema and return its revision.
+
+    Everything happens in one transaction under a lock, so that two processes upgrade once, and a
+    step that fails leaves what was there. A SQLite file that holds something is backed up before.
+
+    Raises:
+        SchemaMismatchError: the database is newer than this software.
+    """
+    if engine.url.get_backend_name() == "sqlite" and engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    head = _head()
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found == head:
+            return head
+        if found is not None:
+            _require_known(found, expected=head)
+            if backup_folder is not None and connection.dialect.name == "sqlite":
+                backup(engine, backup_folder)
+        config = _alembic()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return head
+
+
+def backup(engine: Engine, folder: Path) -> Path:
+    """Copy the database while it is in use, check the copy, and return its path.
+
+    Raises:
+        BackupUnsupportedError: the database is not SQLite.
+        OSError: the folder cannot be written; nothing half-made is left under a final name.
+    """
+    if engine.dialect.name != "sqlite":
+        raise BackupUnsupportedError(backend=engine.dialect.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{uuid.uuid4().hex}.part"
+    try:
+        stamp = _copy_sqlite(engine, beside)
+        path = folder / f"boneage-{stamp}.sqlite"
+        keep_durably(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _copy_sqlite(engine: Engine, beside: Path) -> str:
+    """Fill ``beside`` and return a time stamp that sorts, in UTC."""
+    lent = engine.raw_connection()
+    target = sqlite3.connect(beside)
+    try:
+        source = lent.driver_connection
+        if not isinstance(source, sqlite3.Connection):
+            raise BackupUnsupportedError(backend=engine.dialect.name)
+        source.backup(target)
+        # one file, without the side files of WAL; the mode comes back when it is opened by us
+        target.execute("PRAGMA journal_mode = DELETE").close()
+        (verdict,) = target.execute("PRAGMA integrity_check").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        (stamp,) = target.execute("SELECT strftime('%Y%m%dT%H%M%fZ', 'now')").fetchone()
+    finally:
+        target.close()
+        lent.close()
+    return str(stamp).replace(".", "")
+
+
+def check(engine: Engine) -> tuple[str, ...]:
+    """Return what the database finds wrong with itself; empty where nothing is."""
+    with reading(engine) as session:
+        if session.get_bind().dialect.name != "sqlite":
+            session.execute(sa.select(1))
+            return ()
+        connection = session.connection()
+        told = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+        orphans = [
+            f"row {row[1]} of {row[0]} points to a row of {row[2]} that is not there"
+            for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
+        ]
+    return tuple(line for line in told if line != "ok") + tuple(orphans)
+
+
+def _alembic() -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(schemas.migrations.__path__[0])))
+    return config
+
+
+def _head() -> str:
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    if head is None:
+        raise SchemaMismatchError(found="no migrations", expected="an installed package")
+    return head
+
+
+def _require_known(found: str, *, expected: str) -> None:
+    known: set[Any] = {
+        step.revision for step in ScriptDirectory.from_config(_alembic()).walk_revisions()
+    }
+    if found not in known:
+        raise SchemaMismatchError(found=found, expected=expected)
+
+
+def _is_absent(engine: Engine) -> bool:
+    path = engine.url.database
+    return engine.dialect.name == "sqlite" and bool(path) and not Path(str(path)).exists()

@@ -1,0 +1,379 @@
+"""The jobs: receive, claim, settle, and everything else that moves one."""
+
+import uuid
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, aliased
+
+from schemas.errors import IllegalMoveError, LeaseLostError, NothingToDeliverError
+from schemas.jobs import (
+    Arrival,
+    Claim,
+    JobEvent,
+    JobState,
+    JobView,
+    NewResult,
+    Receipt,
+    ReceptionState,
+    RetryPolicy,
+)
+from schemas.refusals import IgnoreReason
+from schemas.tables import Job, Output, Reception
+from worker.queue import views
+from worker.queue.arrivals import take_in
+from worker.queue.database import reading
+from worker.queue.ledger import Detail, Ledger, ledger
+from worker.queue.outbox import cancel_rows, owe_again, rescue_rows
+from worker.queue.results import add_result, current_result, superseded_uids
+
+#: code of a job whose worker vanished at its last attempt
+LEASE_EXPIRED = "queue.lease_expired"
+
+
+class JobQueue:
+    """All that the rooms know of jobs. It holds no session, so threads may share it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        now: Callable[[], datetime],
+        actor: str,
+        release: str,
+        retry: RetryPolicy,
+    ) -> None:
+        """``release`` names the one that reads new images; ``actor`` stands in the audit trail."""
+        self._engine = engine
+        self._now = now
+        self._actor = actor
+        self._release = release
+        self._retry = retry
+
+    # --- what arrives -------------------------------------------------------------------------
+
+    def receive(self, arrival: Arrival) -> Receipt:
+        """Write down an object that is durably in the spool; after this, Success may be said."""
+        with self._ledger() as book:
+            return take_in(book, arrival, release=self._release)
+
+    def record_event(self, *, event: str, reason: str, detail: Detail) -> None:
+        """Add a line to the audit trail that belongs to no job; no value from a header in it."""
+        with self._ledger() as book:
+            book.note(None, event=event, reason=reason, detail=detail)
+
+    def is_own_object(self, sop_instance_uid: str) -> bool:
+        """Say whether we made this object ourselves."""
+        ours = sa.select(Output.id).where(Output.sop_instance_uid == sop_instance_uid)
+        with reading(self._engine) as session:
+            return session.scalar(ours) is not None
+
+    # --- a worker and its claim ---------------------------------------------------------------
+
+    def claim(self, *, lease: timedelta) -> Claim | None:
+        """Take the oldest job that is due, or nothing.
+
+        A job that waits for a release that is no longer served is read by ours, unless there is a
+        job of its own for that: an acknowledged image never waits for ever.
+        """
+        with self._ledger() as book:
+            job_id = book.session.scalar(
+                sa.update(Job)
+                .where(Job.id == self._oldest_due(book.at), Job.state == JobState.QUEUED)
+                .values(
+                    state=JobState.RUNNING,
+                    release=self._release,
+                    attempt=Job.attempt + 1,
+                    claim_token=uuid.uuid4().hex,
+                    lease_ends_at=book.at + lease,
+                    updated_at=book.at,
+                )
+                .returning(Job.id)
+                .execution_options(synchronize_session=False)
+            )
+            return None if job_id is None else self._claimed(book, book.job(job_id))
+
+    def renew(self, claim: Claim, *, lease: timedelta) -> Claim:
+        """Give a sign of life.
+
+        Raises:
+            LeaseLostError: somebody else has the job; stop working on it.
+        """
+        with self._ledger() as book:
+            job = self._held(book, claim)
+            job.lease_ends_at = book.at + lease
+            return self._claim_of(book.session, job)
+
+    def release(self, claim: Claim) -> None:
+        """Give the job back at a clean stop; it costs no attempt."""
+        with self._ledger() as book:
+            job = self._held(book, claim)
+            job.attempt -= 1
+            job.run_after = book.at
+            book.move(job, after=JobState.QUEUED, event="released", reason="clean stop")
+
+    def settle(self, claim: Claim, result: NewResult) -> None:
+        """Write a result whose files are durable, and what is owed to whom, in one transaction.
+
+        Raises:
+            LeaseLostError: somebody else has the job; nothing was written.
+        """
+        with self._ledger() as book:
+            job = self._held(book, claim)
+            self._mark_examined(book, job)
+            add_result(book, job, result)
+            job.outcome, job.reason, job.error = result.outcome, result.reason or None, None
+            detail = {"revision": job.revision, "orders": len(result.orders)}
+            book.move(
+                job,
+                after=JobState.DELIVERING,
+                event="settled",
+                reason=result.reason or result.outcome,
+                detail=detail,
+            )
+            book.conclude(job)
+
+    def settle_unchanged(self, claim: Claim, *, reason: str) -> None:
+        """End the examination of a content that changes nothing; nothing is sent."""
+        with self._ledger() as book:
+            job = self._held(book, claim)
+            self._mark_examined(book, job)
+            self._back_to_result(book, job, event="unchanged", reason=reason)
+
+    def quarantine(self, claim: Claim, *, reason: str) -> None:
+        """Set a content aside: the UID that we know, with other pixels. The result stands."""
+        with self._ledger() as book:
+            job = self._held(book, claim)
+            self._mark_examined(book, job).state = ReceptionState.QUARANTINED
+            self._back_to_result(book, job, event="quarantined", reason=reason)
+
+    def settle_ignored(self, claim: Claim, *, reason: IgnoreReason) -> None:
+        """End a job that no intake rule wants; nothing is sent."""
+        with self._ledger() as book:
+            job = self._held(book, claim)
+            self._mark_examined(book, job)
+            job.outcome, job.reason, job.error = None, reason.value, None
+            book.move(job, after=JobState.IGNORED, event="ignored", reason=reason.value)
+            book.rest(job)
+
+    def retry(self, claim: Claim, *, code: str, message: str) -> JobState:
+        """Put the job back for later, or let it fail if that was the last attempt."""
+        with self._ledger() as book:
+            job = self._held(book, claim)
+            if self._retry.is_exhausted(job.attempt):
+                self._fail(book, job, code=code, message=message)
+                return job.state
+            delay = self._retry.delay_after(job.attempt)
+            job.run_after, job.error = book.at + delay, message
+            detail: Detail = {
+                "attempt": job.attempt,
+                "delay_seconds": delay.total_seconds(),
+                "error": message,
+            }
+            book.move(job, after=JobState.QUEUED, event="retry", reason=code, detail=detail)
+            return job.state
+
+    def fail(self, claim: Claim, *, code: str, message: str) -> None:
+        """End the job until an operator, or other content, moves it on."""
+        with self._ledger() as book:
+            self._fail(book, self._held(book, claim), code=code, message=message)
+
+    def rescue(self) -> int:
+        """Take jobs and objects back from those whose lease ran out; return how many.
+
+        A job whose worker vanished at its last attempt fails: an image that kills every worker
+        must not go round for ever.
+        """
+        with self._ledger() as book:
+            lost = book.session.scalars(
+                sa.select(Job)
+                .where(Job.state == JobState.RUNNING, Job.lease_ends_at < book.at)
+                .order_by(Job.id)
+                .with_for_update(skip_locked=True)
+            ).all()
+            for job in lost:
+                self._rescue(book, job)
+        with self._ledger() as book:
+            return len(lost) + rescue_rows(book)
+
+    # --- an operator --------------------------------------------------------------------------
+
+    def requeue(self, job_id: int, *, reason: str, deliver_only: bool = False) -> None:
+        """Estimate again (a new revision), or deliver the same bytes again.
+
+        Raises:
+            NoSuchJobError, IllegalMoveError, NothingToDeliverError: nothing was changed.
+        """
+        with self._ledger() as book:
+            job = book.job(job_id)
+            if not deliver_only:
+                book.queue_again(job, event="requeued", reason=reason)
+                return
+            result = current_result(book.session, job)
+            if result is None or not owe_again(book, result_id=result.id):
+                raise NothingToDeliverError(job_id=job_id)
+            job.outcome, job.reason, job.error = result.outcome, result.reason or None, None
+            book.move(job, after=JobState.DELIVERING, event="requeued", reason=reason)
+
+    def cancel(self, job_id: int, *, reason: str) -> None:
+        """Stop a job that waits or is being delivered; what is on the wire now still arrives.
+
+        Raises:
+            NoSuchJobError, IllegalMoveError: nothing was changed.
+        """
+        with self._ledger() as book:
+            job = book.job(job_id)
+            was_delivering = job.state is JobState.DELIVERING
+            book.move(job, after=JobState.CANCELLED, event="cancelled", reason=reason)
+            if was_delivering:
+                cancel_rows(book, job_id=job.id)
+                book.rest(job)
+
+    # --- to be looked at ----------------------------------------------------------------------
+
+    def job(self, job_id: int) -> JobView:
+        """Return one job, or raise NoSuchJobError."""
+        with reading(self._engine) as session:
+            return views.job_view(session, job_id)
+
+    def jobs(
+        self,
+        *,
+        states: Collection[JobState] = (),
+        since: datetime | None = None,
+        study: str | None = None,
+        calling_ae: str | None = None,
+        limit: int = 100,
+    ) -> list[JobView]:
+        """Return the newest jobs that fit every filter given, newest first."""
+        with reading(self._engine) as session:
+            return views.job_views(
+                session,
+                states=states,
+                since=since,
+                study=study,
+                calling_ae=calling_ae,
+                limit=limit,
+            )
+
+    def events(self, job_id: int) -> list[JobEvent]:
+        """Return the audit trail of one job, oldest first, or raise NoSuchJobError."""
+        with reading(self._engine) as session:
+            return views.events_of(session, job_id)
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many jobs are in each state."""
+        with reading(self._engine) as session:
+            return views.counts_by_state(session)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _ledger(self) -> AbstractContextManager[Ledger]:
+        return ledger(self._engine, now=self._now, actor=self._actor)
+
+    def _oldest_due(self, at: datetime) -> sa.ScalarSelect[int]:
+        candidate, other = aliased(Job), aliased(Job)
+        has_own_job = sa.exists().where(
+            other.sop_instance_uid == candidate.sop_instance_uid, other.release == self._release
+        )
+        return (
+            sa.select(candidate.id)
+            .where(
+                candidate.state == JobState.QUEUED,
+                candidate.run_after <= at,
+                sa.or_(candidate.release == self._release, ~has_own_job),
+            )
+            .order_by(candidate.run_after, candidate.id)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=candidate)
+            .scalar_subquery()
+        )
+
+    def _claimed(self, book: Ledger, job: Job) -> Claim:
+        if (fresh := book.unexamined(job.sop_instance_uid)) is not None:
+            job.reception_id = fresh.id
+        book.note(
+            job.id,
+            event="claimed",
+            moved=(JobState.QUEUED, JobState.RUNNING),
+            detail={"attempt": job.attempt, "release": job.release},
+        )
+        return self._claim_of(book.session, job)
+
+    def _claim_of(self, session: Session, job: Job) -> Claim:
+        reception = session.get_one(Reception, job.reception_id)
+        result = current_result(session, job)
+        former = None
+        if result is not None and result.reception_id != reception.id:
+            former = session.get_one(Reception, result.reception_id).spool_file
+        if job.claim_token is None or job.lease_ends_at is None:
+            raise LeaseLostError(what="job", row_id=job.id)
+        return Claim(
+            job_id=job.id,
+            token=job.claim_token,
+            attempt=job.attempt,
+            lease_ends_at=job.lease_ends_at,
+            sop_instance_uid=job.sop_instance_uid,
+            study_instance_uid=reception.study_instance_uid,
+            calling_ae=reception.calling_ae,
+            release=job.release,
+            revision=job.revision + 1,
+            reception_id=reception.id,
+            spool_file=reception.spool_file,
+            former_spool_file=former,
+            predecessor_uids=superseded_uids(session, job.id),
+            is_last_attempt=self._retry.is_exhausted(job.attempt),
+            received_at=reception.received_at,
+        )
+
+    def _held(self, book: Ledger, claim: Claim) -> Job:
+        """Return the claimed job, locked, to the worker that still has its token."""
+        job = book.session.scalars(
+            sa.select(Job)
+            .where(
+                Job.id == claim.job_id,
+                Job.state == JobState.RUNNING,
+                Job.claim_token == claim.token,
+            )
+            .with_for_update()
+        ).one_or_none()
+        if job is None:
+            raise LeaseLostError(what="job", row_id=claim.job_id)
+        return job
+
+    def _mark_examined(self, book: Ledger, job: Job) -> Reception:
+        reception = book.session.get_one(Reception, job.reception_id)
+        reception.examined_at = book.at
+        return reception
+
+    def _back_to_result(self, book: Ledger, job: Job, *, event: str, reason: str) -> None:
+        """Leave the current result as it is, in whatever state its delivery was."""
+        result = current_result(book.session, job)
+        if result is None:
+            raise IllegalMoveError(job_id=job.id, before=job.state, after=JobState.DELIVERED)
+        detail = {"reception_id": job.reception_id}
+        job.reception_id, job.release = result.reception_id, result.release
+        job.outcome, job.reason, job.error = result.outcome, result.reason or None, None
+        book.move(job, after=JobState.DELIVERING, event=event, reason=reason, detail=detail)
+        book.conclude(job)
+
+    def _fail(self, book: Ledger, job: Job, *, code: str, message: str) -> None:
+        self._mark_examined(book, job)
+        job.reason, job.error = code, message
+        detail: Detail = {"attempt": job.attempt, "error": message}
+        book.move(job, after=JobState.FAILED, event="failed", reason=code, detail=detail)
+        book.rest(job)
+
+    def _rescue(self, book: Ledger, job: Job) -> None:
+        if self._retry.is_exhausted(job.attempt):
+            message = (
+                f"The worker vanished at attempt {job.attempt}, the last one allowed: the image "
+                "may be what stops it. Look at the worker's log, then requeue the job."
+            )
+            self._fail(book, job, code=LEASE_EXPIRED, message=message)
+            return
+        job.run_after = book.at
+        book.move(job, after=JobState.QUEUED, event="rescued", reason=LEASE_EXPIRED)

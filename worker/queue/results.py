@@ -1,0 +1,100 @@
+"""The revisions of a job's result: write one, find the current one, name what it supersedes."""
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from schemas.jobs import NewOutput, NewResult, ObjectKind, OutboxState
+from schemas.tables import Job, OutboxRow, Output, Result
+from worker.queue.dialect import insert_or_ignore
+from worker.queue.ledger import Ledger, canonical
+
+
+def current_result(session: Session, job: Job) -> Result | None:
+    """Return the newest revision, if the job was ever settled with one."""
+    return session.scalars(
+        sa.select(Result).where(Result.job_id == job.id, Result.revision == job.revision)
+    ).one_or_none()
+
+
+def add_result(book: Ledger, job: Job, new: NewResult) -> None:
+    """Write the next revision, its objects and what is owed to whom."""
+    low, high = new.interval_months or (None, None)
+    result = Result(
+        job_id=job.id,
+        revision=job.revision + 1,
+        reception_id=job.reception_id,
+        outcome=new.outcome,
+        reason=new.reason,
+        result_folder=new.result_folder,
+        release=job.release,
+        release_digest=new.release_digest,
+        profile_digest=new.profile_digest,
+        bone_age_months=new.bone_age_months,
+        interval_low_months=low,
+        interval_high_months=high,
+        sex=new.sex,
+        sex_source=new.sex_source,
+        timings_ms=canonical(new.timings_ms),
+        is_phantom=new.is_phantom,
+        created_at=book.at,
+    )
+    book.session.add(result)
+    book.session.flush()
+    job.revision = result.revision
+    for output in new.outputs:
+        add_output(book, output, result_id=result.id)
+    book.session.add_all(
+        OutboxRow(
+            job_id=job.id,
+            result_id=result.id,
+            kind=order.kind,
+            destination=order.destination,
+            state=OutboxState.WAITING,
+            attempt=0,
+            run_after=book.at,
+            owed_since=book.at,
+        )
+        for order in new.orders
+    )
+    book.session.flush()
+
+
+def add_output(book: Ledger, output: NewOutput, *, result_id: int) -> None:
+    """Write down one object of a result; again is harmless, for its UID names its bytes."""
+    book.session.execute(
+        insert_or_ignore(book.session, Output).values(
+            result_id=result_id,
+            kind=output.kind,
+            sop_class_uid=output.sop_class_uid,
+            sop_instance_uid=output.sop_instance_uid,
+            created_at=book.at,
+        )
+    )
+
+
+def superseded_uids(session: Session, job_id: int) -> tuple[str, ...]:
+    """Return the reports that the next revision supersedes, oldest first.
+
+    These are those of the newest revision that some destination took, and any built after it: one
+    that was sent without an answer may have been stored all the same.
+    """
+    reports = session.execute(
+        sa.select(Output.sop_instance_uid, Result.revision)
+        .join(Result, Result.id == Output.result_id)
+        .where(Result.job_id == job_id, Output.kind == ObjectKind.SR)
+        .order_by(Result.revision, Output.id)
+    ).all()
+    taken = _taken(session, job_id)
+    since = max((revision for uid, revision in reports if uid in taken), default=0)
+    return tuple(uid for uid, revision in reports if revision >= since)
+
+
+def _taken(session: Session, job_id: int) -> set[str | None]:
+    rows: Iterable[str | None] = session.scalars(
+        sa.select(OutboxRow.sop_instance_uid).where(
+            OutboxRow.job_id == job_id, OutboxRow.sent_at.is_not(None)
+        )
+    )
+    return set(rows)
