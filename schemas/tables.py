@@ -284,3 +284,13 @@ class SealRow(Table):
     event_hash: Mapped[str] = mapped_column(DIGEST)
     seal: Mapped[str] = mapped_column(DIGEST)  #: HMAC-SHA256
     sealed_at: Mapped[datetime]
+
+
+class LeaderRow(Table):
+    """Who leads something that must be done in one place; a lease, not a lock."""
+
+    __tablename__ = "leaders"
+
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)  #: "schedule"
+    holder: Mapped[str] = mapped_column(NAME)
+    lease_ends_at: Mapped[datetime]

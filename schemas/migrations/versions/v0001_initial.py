@@ -19,6 +19,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_installation")),
     )
     op.create_table(
+        "leaders",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=False),
+        sa.Column("lease_ends_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leaders")),
+    )
+    op.create_table(
         "peer_classes",
         sa.Column("peer", sa.String(length=64), nullable=False),
         sa.Column("sop_class_uid", sa.String(length=64), nullable=False),
@@ -317,4 +324,5 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_receptions_study_instance_uid"), table_name="receptions")
     op.drop_table("receptions")
     op.drop_table("peer_classes")
+    op.drop_table("leaders")
     op.drop_table("installation")
