@@ -82,6 +82,13 @@ def load_config(given: Path | None, *, environment: Mapping[str, str]) -> Config
     raise ConfigurationError(source=source, faults=faults)
 
 
+def shown(config: Config) -> dict[str, Any]:
+    """Return the settings as plain values; a password in the database URL is hidden."""
+    sections = config.model_dump(mode="json")
+    sections["database"]["url"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", config.database.url)
+    return sections
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -142,10 +142,14 @@ def explained_keys(text: str) -> dict[str, dict[str, bool]]:
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
-    name: type(getattr(Config(), name))
-    for name in Config.model_fields
-    if name not in ("peer", "intake")
-} | {"peer": PeerSection, "intake.rule": IntakeRule}
+    "peer": PeerSection,
+    "intake.rule": IntakeRule,
+    **{
+        name: type(getattr(Config(), name))
+        for name in Config.model_fields
+        if name not in ("peer", "intake")
+    },
+}
 
 
 def test_config_toml_explains_every_key_of_the_model_and_no_other() -> None:

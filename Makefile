@@ -1,0 +1,64 @@
+# make demo            sets everything up and runs the whole loop on this machine
+# make demo IMAGE=...  the same with your files: DICOM, PNG, JPEG, WebP or TIFF; SEX=F or SEX=M for pictures
+# make test            sets everything up and runs every check
+# PYTHON=python3.12 names another interpreter; 3.11 or later is needed.
+
+# the first that runs, is new enough and can make a virtual environment
+PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.13 python3; do \
+  $$candidate -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  && echo $$candidate && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+IMAGE ?=
+SEX ?=
+
+.PHONY: demo test check format libraries clean
+
+demo: $(VENV)/.serve-ready libraries
+	$(BIN)/boneage demo $(if $(SEX),--sex $(SEX)) $(IMAGE)
+
+test: $(VENV)/.develop-ready libraries check
+	$(BIN)/python -m pytest
+
+# every check but the tests, in the order of their haste
+check: $(VENV)/.develop-ready
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.develop-ready
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# what OpenCV needs on a bare Debian
+libraries: $(VENV)/.serve-ready
+	@$(BIN)/python -c "import cv2" 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends libgl1 libglib2.0-0; \
+	  fi; \
+	  $(BIN)/python -c "import cv2" || { \
+	    echo "OpenCV needs two system libraries. Install them, then run make again:"; \
+	    echo "  sudo apt-get install libgl1 libglib2.0-0"; \
+	    exit 1; \
+	  }; \
+	}
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+	  echo "Python 3.11 or later with venv is needed (Debian: python3 python3-venv);"; \
+	  echo "name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve-ready: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV): a few minutes at the first time, PyTorch is large."
+	$(BIN)/python -m pip install --editable .
+	@touch $@
+
+$(VENV)/.develop-ready: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV): a few minutes at the first time, PyTorch is large."
+	$(BIN)/python -m pip install --editable ".[dev]"
+	@touch $@ $(VENV)/.serve-ready
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-out

@@ -1,0 +1,102 @@
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.fakes import Clock
+from worker.operations.schedule import LEADER_LEASE, PeriodicTask, Schedule
+from worker.queue.database import open_engine, sqlite_url, upgrade
+from worker.queue.leadership import Leadership
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_engine(sqlite_url(tmp_path))
+    upgrade(engine, backup_folder=None)
+    yield engine
+    engine.dispose()
+
+
+def leader(engine: Engine, clock: Clock, holder: str) -> Leadership:
+    return Leadership(engine, now=clock, name="schedule", holder=holder)
+
+
+def test_of_two_schedules_only_one_leads(engine: Engine, clock: Clock) -> None:
+    assert leader(engine, clock, "first").hold(lease=LEADER_LEASE)
+    assert not leader(engine, clock, "second").hold(lease=LEADER_LEASE)
+    assert leader(engine, clock, "first").hold(lease=LEADER_LEASE)
+
+
+def test_another_leads_when_the_leader_fell_silent(engine: Engine, clock: Clock) -> None:
+    leader(engine, clock, "first").hold(lease=timedelta(seconds=60))
+
+    clock.forward(minutes=2)
+
+    assert leader(engine, clock, "second").hold(lease=LEADER_LEASE)
+    assert not leader(engine, clock, "first").hold(lease=LEADER_LEASE)
+
+
+def test_a_leader_that_stops_hands_over_at_once(engine: Engine, clock: Clock) -> None:
+    first = leader(engine, clock, "first")
+    first.hold(lease=LEADER_LEASE)
+
+    first.give_up()
+
+    assert leader(engine, clock, "second").hold(lease=LEADER_LEASE)
+
+
+def test_a_follower_that_stops_does_not_end_the_lead_of_the_leader(
+    engine: Engine, clock: Clock
+) -> None:
+    leader(engine, clock, "first").hold(lease=LEADER_LEASE)
+
+    leader(engine, clock, "second").give_up()
+
+    assert not leader(engine, clock, "third").hold(lease=LEADER_LEASE)
+
+
+def test_a_task_is_not_done_where_another_leads(engine: Engine, clock: Clock) -> None:
+    leader(engine, clock, "first").hold(lease=LEADER_LEASE)
+    done: list[str] = []
+
+    def work() -> int:
+        done.append("rescue")
+        return 1
+
+    task = PeriodicTask(name="rescue", seconds=1, work=work)
+
+    Schedule([task], leadership=leader(engine, clock, "second")).run_task(task)
+
+    assert done == []
+
+
+def test_a_task_that_fails_does_not_end_the_schedule(engine: Engine, clock: Clock) -> None:
+    again, stop = threading.Event(), threading.Event()
+    times: list[int] = []
+
+    def work() -> int:
+        times.append(1)
+        if len(times) > 1:
+            again.set()
+        raise OSError(28, "No space left on device")
+
+    schedule = Schedule(
+        [PeriodicTask(name="seal", seconds=0.05, work=work)],
+        leadership=leader(engine, clock, "first"),
+    )
+    thread = threading.Thread(target=schedule.run, args=(stop,))
+    thread.start()
+
+    assert again.wait(timeout=20)
+    stop.set()
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+    assert leader(engine, clock, "second").hold(lease=LEADER_LEASE)

@@ -1,0 +1,5 @@
+"""``python -m worker`` is ``boneage``."""
+
+from worker.cli import main
+
+main()

@@ -1,0 +1,280 @@
+"""The one place that builds objects from ``Config``. Boring on purpose.
+
+Imports stand inside the functions, so that each process loads what it needs and nothing else:
+torch is loaded in `infer` and by `boneage estimate` alone.
+"""
+
+import getpass
+import os
+import socket
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.assessments import SiteProfile
+from schemas.config import Config
+from schemas.estimates import ReleaseIdentity
+from schemas.jobs import RetryPolicy
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from worker.inference.estimate import ImageReader
+    from worker.operations.seal import AuditSeal
+    from worker.queue.audit import AuditTrail
+    from worker.queue.jobs import JobQueue
+    from worker.queue.outbox import Outbox
+
+RETRY_FACTOR = 2.0
+LONGEST_INFERENCE_RETRY = timedelta(minutes=10)
+
+
+def now() -> datetime:
+    """Return the time of this host, aware, in its own zone (reports carry local time)."""
+    return datetime.now().astimezone()
+
+
+def software_version() -> str:
+    """Return the version that stands in every object that we make."""
+    return version("boneage-worker")
+
+
+# the database and what stands in it
+
+
+def database_url(config: Config) -> str:
+    """Return the configured URL, or that of SQLite in the storage root."""
+    from worker.queue.database import sqlite_url
+
+    return config.database.url or sqlite_url(config.storage.root)
+
+
+def backup_folder(config: Config) -> Path:
+    """Return where back-ups of a SQLite database lie."""
+    return config.storage.root / "backups"
+
+
+def unchecked_engine(config: Config) -> "Engine":
+    """Return an engine whose schema may be anything; for `boneage db`."""
+    from worker.queue.database import open_engine
+
+    return open_engine(database_url(config))
+
+
+def engine(config: Config) -> "Engine":
+    """Return an engine whose database has our schema.
+
+    Raises:
+        SchemaMismatchError: it has not; the message says what to run.
+    """
+    from worker.queue.database import require_current_schema
+
+    opened = unchecked_engine(config)
+    require_current_schema(opened)
+    return opened
+
+
+def prepare_database(config: Config) -> None:
+    """Upgrade a SQLite database, after a back-up; require the right schema of any other.
+
+    Raises:
+        SchemaMismatchError: the database is newer, or is not SQLite and needs an upgrade.
+    """
+    from worker.queue.database import require_current_schema, upgrade
+
+    opened = unchecked_engine(config)
+    try:
+        if opened.dialect.name == "sqlite":
+            upgrade(opened, backup_folder=backup_folder(config))
+        require_current_schema(opened)
+    finally:
+        opened.dispose()
+
+
+def job_queue(config: Config, *, actor: str) -> "JobQueue":
+    """Return the queue as ``actor`` works with it."""
+    from worker.queue.jobs import JobQueue
+
+    return JobQueue(
+        engine(config),
+        now=_utc_now,
+        actor=actor,
+        release=release(config).name,
+        retry=RetryPolicy(
+            attempts=config.inference.attempts,
+            first_delay=timedelta(seconds=config.inference.first_retry_seconds),
+            factor=RETRY_FACTOR,
+            longest_delay=LONGEST_INFERENCE_RETRY,
+        ),
+    )
+
+
+def operator_queue(config: Config) -> "JobQueue":
+    """Return the queue as the person at the keyboard works with it."""
+    return job_queue(config, actor=f"operator:{getpass.getuser()}")
+
+
+def outbox(config: Config, *, actor: str) -> "Outbox":
+    """Return the outbox as ``actor`` works with it."""
+    from worker.queue.outbox import Outbox
+
+    return Outbox(engine(config), now=_utc_now, actor=actor)
+
+
+def audit_trail(config: Config) -> "AuditTrail":
+    """Return the audit trail."""
+    from worker.queue.audit import AuditTrail
+
+    return AuditTrail(engine(config), now=_utc_now)
+
+
+def audit_seal(config: Config) -> "AuditSeal":
+    """Return where the key and the anchor of the trail lie."""
+    from worker.operations.seal import AuditSeal
+
+    return AuditSeal(
+        key_file=config.audit.key_file or config.storage.root / "audit.key",
+        anchor=config.audit.anchor_file or config.storage.root / "audit.anchor",
+    )
+
+
+# the release and the site profile
+
+
+def release_folder(config: Config) -> Path:
+    """Return the folder of the configured release, or of the newest that ships.
+
+    Raises:
+        NoSuchReleaseError: there is none.
+    """
+    from models.release.manifest import find_release, newest_release
+
+    return find_release(config.inference.release or newest_release())
+
+
+def release(config: Config) -> ReleaseIdentity:
+    """Return the identity of the release that reads new images; loads no weights."""
+    from models.release.manifest import read_manifest
+
+    return read_manifest(release_folder(config))[1]
+
+
+def site_profile(config: Config) -> SiteProfile:
+    """Return the site profile of the settings, or the built-in one.
+
+    Raises:
+        SiteProfileError: it cannot be used.
+    """
+    from schemas.site_profile import SiteProfileError, default_profile, parse_profile
+
+    path = config.report.profile
+    try:
+        return default_profile() if path is None else parse_profile(path.read_bytes())
+    except OSError as error:
+        raise SiteProfileError(problem=f"it cannot be read ({error.strerror})") from error
+
+
+# the processes
+
+
+def run_process(config: Config, name: str, stop: threading.Event) -> None:
+    """Run one process, "listen", "deliver", "schedule" or "infer:DEVICE", until ``stop`` is set."""
+    kind, _, device = name.partition(":")
+    run: Callable[[Config, threading.Event, str], None] = {
+        "listen": run_listener,
+        "infer": run_inference,
+        "deliver": run_deliverer,
+        "schedule": run_schedule,
+    }[kind]
+    run(config, stop, device)
+
+
+def process_names(config: Config) -> tuple[str, ...]:
+    """Return every process that these settings ask for."""
+    devices = (f"infer:{device}" for device in config.inference.devices)
+    return ("listen", *devices, "deliver", "schedule")
+
+
+def run_listener(config: Config, stop: threading.Event, _device: str = "") -> None:
+    """Receive until ``stop`` is set."""
+    from worker.listener.process import run
+    from worker.listener.scp import Listener
+    from worker.listener.spool import Spool
+
+    queue = job_queue(config, actor=_actor("listen"))
+    spool = Spool(config.storage.root)
+    run(Listener(config.listener, peers=config.peer, spool=spool, queue=queue), stop=stop)
+
+
+def image_reader(config: Config, *, installation_id: str, device: str) -> "ImageReader":
+    """Return what reads one image: release, site profile and clock joined. Loads torch."""
+    from models.ensemble import load_ensemble
+    from worker.inference.estimate import ImageReader
+
+    return ImageReader(
+        estimator=load_ensemble(release_folder(config), device=device),
+        profile=site_profile(config),
+        installation_id=installation_id,
+        software_version=software_version(),
+        now=now,
+    )
+
+
+def run_inference(config: Config, stop: threading.Event, device: str) -> None:
+    """Estimate until ``stop`` is set."""
+    from worker.inference.worker import InferenceWorker
+    from worker.queue.database import installation_id
+
+    reader = image_reader(config, installation_id=installation_id(engine(config)), device=device)
+    InferenceWorker(
+        job_queue(config, actor=_actor(f"infer:{device}")),
+        reader,
+        config=config,
+    ).run(stop)
+
+
+def run_deliverer(config: Config, stop: threading.Event, _device: str = "") -> None:
+    """Deliver until ``stop`` is set."""
+    from worker.delivery.deliverer import Deliverer
+    from worker.delivery.objects import ResultFiles
+
+    Deliverer(
+        outbox(config, actor=_actor("deliver")),
+        peers=config.peer,
+        ae_title=config.listener.ae_title,
+        files=ResultFiles(config.storage.root),
+        section=config.delivery,
+        now=_utc_now,
+    ).run(stop)
+
+
+def run_schedule(config: Config, stop: threading.Event, _device: str = "") -> None:
+    """Rescue and seal until ``stop`` is set."""
+    from worker.operations.schedule import PeriodicTask, Schedule
+    from worker.queue.leadership import Leadership
+
+    actor = _actor("schedule")
+    seal, queue, trail = audit_seal(config), job_queue(config, actor=actor), audit_trail(config)
+    seal.make_key()
+    Schedule(
+        [
+            PeriodicTask(name="rescue", seconds=config.schedule.rescue_seconds, work=queue.rescue),
+            PeriodicTask(
+                name="seal",
+                seconds=config.schedule.seal_seconds,
+                work=lambda: trail.seal(seal.key(), seal.anchor),
+            ),
+        ],
+        leadership=Leadership(engine(config), now=_utc_now, name="schedule", holder=actor),
+    ).run(stop)
+
+
+def _actor(process: str) -> str:
+    return f"{process}@{socket.gethostname()}:{os.getpid()}"[:64]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(tz=UTC)

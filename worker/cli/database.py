@@ -1,0 +1,63 @@
+"""`boneage db`: bring the database up to date, check it, back it up."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli.options import ConfigOption, JsonOption, settings
+from worker.cli.output import print_json
+
+commands = typer.Typer(no_args_is_help=True, help="The job database: upgrade, check, back up.")
+
+
+@commands.command("upgrade")
+def upgrade_database(*, config: ConfigOption = None) -> None:
+    """Bring the database to the schema of this software; SQLite is backed up before.
+
+    Example: boneage db upgrade
+    """
+    from worker import app
+    from worker.queue.database import upgrade
+
+    checked = settings(config)
+    revision = upgrade(app.unchecked_engine(checked), backup_folder=app.backup_folder(checked))
+    print(f"The database has schema {revision}.")
+
+
+@commands.command("check")
+def check_database(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Check schema and consistency (exit code 1: something is wrong).
+
+    Example: boneage db check
+    """
+    from worker import app
+    from worker.queue.database import check
+
+    problems = check(app.engine(settings(config)))
+    if as_json:
+        print_json(list(problems))
+    else:
+        print("\n".join(problems) or "The database is sound and has the right schema.")
+    if problems:
+        raise typer.Exit(1)
+
+
+@commands.command("backup")
+def backup_database(
+    *,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="Default: backups/ in the storage.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Copy the SQLite database while it is in use, and check the copy.
+
+    Example: boneage db backup --to /mnt/backup
+    """
+    from worker import app
+    from worker.queue.database import backup
+
+    checked = settings(config)
+    path = backup(app.engine(checked), to or app.backup_folder(checked))
+    print(f"The back-up is {path}.")

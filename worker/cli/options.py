@@ -1,0 +1,40 @@
+"""The options that many commands share."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.config import Config
+from worker.logs import configure_logging, silence_libraries
+from worker.operations.configuration import load_config
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings. Without it: $BONEAGE_CONFIG, else ./config.toml, else the defaults.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object or list, stable keys.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why; goes into the audit trail with your name.")
+]
+
+
+def settings(given: Path | None, *, process: str = "") -> Config:
+    """Return the checked settings, with the log set up as they say.
+
+    Raises:
+        ConfigurationError: something in the settings is wrong; all of it is listed.
+    """
+    silence_libraries()
+    configure_logging()
+    config = load_config(given, environment=os.environ)
+    configure_logging(
+        level=config.log.level.value, json_lines=config.log.json_lines, process=process
+    )
+    return config

@@ -1,0 +1,96 @@
+"""`boneage serve`: the worker itself."""
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.config import Config
+from schemas.errors import BoneAgeError, UsageError
+from worker.cli.options import ConfigOption, settings
+
+
+class NoSuchProcessError(UsageError):
+    """``--only`` names a process that there is not."""
+
+    code = "serve.unknown_process"
+
+    def __init__(self, *, name: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"There is no process {name!r}. Known: {', '.join(known)}; "
+            "`infer` stands for one on each configured device."
+        )
+
+
+def serve(
+    *,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Run only this: listen, infer, deliver, schedule."),
+    ] = None,
+    config: ConfigOption = None,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+) -> None:
+    """Receive, estimate, deliver and keep house, until SIGTERM.
+
+    One supervisor runs each step as a process of its own, and starts again what falls. With
+    `--only` it runs what is named, so that systemd or Kubernetes can run the steps apart.
+
+    Examples: boneage serve --config /etc/boneage/config.toml; boneage serve --only listen
+    """
+    from worker import app
+    from worker.operations.stopping import stop_on_signals, stop_with_parent
+
+    checked = settings(config)
+    stop = stop_on_signals()
+    if supervised:
+        stop_with_parent(stop)
+    else:
+        app.prepare_database(checked)
+    names = chosen_processes(only or (), known=app.process_names(checked))
+    if len(names) > 1:
+        raise typer.Exit(_supervise(names, config=config, stop=stop))
+    settings(config, process=names[0])
+    _run(checked, names[0], stop=stop)
+
+
+def chosen_processes(only: Sequence[str], *, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the processes that ``--only`` names, all of them where it is empty.
+
+    Raises:
+        NoSuchProcessError: a name fits no process.
+    """
+    chosen: list[str] = []
+    for name in only or known:
+        fitting = [one for one in known if name in (one, one.partition(":")[0])]
+        if not fitting:
+            raise NoSuchProcessError(name=name, known=known)
+        chosen += [one for one in fitting if one not in chosen]
+    return tuple(chosen)
+
+
+def _supervise(names: Sequence[str], *, config: Path | None, stop: threading.Event) -> int:
+    from worker.operations.supervisor import ProcessSpec, Supervisor
+
+    base = (sys.executable, "-m", "worker", "serve", "--supervised")
+    if config is not None:
+        base = (*base, "--config", str(config))
+    specs = [ProcessSpec(name=name, command=(*base, "--only", name)) for name in names]
+    return Supervisor(specs).run(stop)
+
+
+def _run(config: Config, name: str, *, stop: threading.Event) -> None:
+    """Run one process; its end by an error is a line in the log, and exit code 1 or 2."""
+    from worker import app
+    from worker.logs import log
+
+    log.info("process.started", name=name, version=app.software_version())
+    try:
+        app.run_process(config, name, stop)
+    except BoneAgeError as error:
+        log.exception("process.ended", name=name, code=error.code)
+        raise
+    log.info("process.stopped", name=name)

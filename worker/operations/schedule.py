@@ -1,0 +1,76 @@
+"""The periodic jobs: one process leads, however many run; every job may be run twice."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import Protocol
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from worker.logs import log
+
+#: who leads may be silent for so long before another takes over
+LEADER_LEASE = timedelta(seconds=60)
+
+
+class Leadership(Protocol):
+    """The leader row in the database; ``worker.queue.leadership`` has it."""
+
+    def hold(self, *, lease: timedelta) -> bool:
+        """Take or renew the lead; return whether it is ours until the lease ends."""
+        ...
+
+    def give_up(self) -> None:
+        """Let another lead at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodicTask:
+    """Something to be done every so often, by the leader."""
+
+    name: str
+    seconds: float
+    work: Callable[[], int]  #: returns how many things it did
+
+
+class Schedule:
+    """Runs the tasks of the leader; a task that fails is tried again at its next time."""
+
+    def __init__(self, tasks: Sequence[PeriodicTask], *, leadership: Leadership) -> None:
+        self._tasks = tuple(tasks)
+        self._leadership = leadership
+
+    def run(self, stop: threading.Event) -> None:
+        """Run every task in its rhythm until ``stop`` is set."""
+        scheduler = BackgroundScheduler(timezone=UTC)
+        for task in self._tasks:
+            scheduler.add_job(
+                self.run_task,
+                IntervalTrigger(seconds=task.seconds, timezone=UTC),
+                args=(task,),
+                id=task.name,
+                coalesce=True,
+                max_instances=1,
+                misfire_grace_time=None,
+            )
+        scheduler.start()
+        log.info("schedule.started", count=len(self._tasks))
+        stop.wait()
+        scheduler.shutdown(wait=True)
+        self._leadership.give_up()
+        log.info("schedule.stopped")
+
+    def run_task(self, task: PeriodicTask) -> None:
+        """Do one task once, if we lead; whatever goes wrong is logged and ends here."""
+        try:
+            if not self._leadership.hold(lease=LEADER_LEASE):
+                return
+            count = task.work()
+        except Exception:  # noqa: BLE001 - the schedule must outlive a database that is away for a minute
+            log.exception("schedule.failed", name=task.name)
+            return
+        if count:
+            log.info("schedule.done", name=task.name, count=count)
