@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 
 class RefusalReason(StrEnum):
-    """A stable code: it stands in the report (scheme 99BONEAGE), the audit trail and the metrics."""
+    """A stable code: it stands in the audit trail and the metrics; the report has its own for it."""
 
     NOT_A_HAND = "not_a_hand"
     BOTH_HANDS = "both_hands"
@@ -47,9 +47,10 @@ REFUSALS = MappingProxyType(
             operator="The gate found that the hand leaves the exposed field.",
         ),
         RefusalReason.AGE_OUTSIDE_RANGE: Refusal(
-            physician="The patient is older or younger than the ages that this network was made for. "
-            "Bone age was not estimated.",
-            operator="The chronological age lies outside the range of the release or above 19 years.",
+            physician="The patient is older or younger than the ages that this network was made "
+            "for. Bone age was not estimated.",
+            operator="The chronological age lies outside the range of the release, or above 19 "
+            "years.",
         ),
         RefusalReason.NO_PIXEL_DATA: Refusal(
             physician="The object holds no image. Bone age was not estimated.",
@@ -76,7 +77,8 @@ REFUSALS = MappingProxyType(
         RefusalReason.CONTRADICTION: Refusal(
             physician="The header contradicts itself about the patient's sex, age or dates. "
             "Bone age was not estimated; please correct the entries and send the image again.",
-            operator="Compare birth date, study date, Patient's Age and Patient's Sex in the header.",
+            operator="Compare birth date, study date, Patient's Age and Patient's Sex in the "
+            "header.",
         ),
         RefusalReason.NO_DESTINATION: Refusal(
             physician="No destination is configured for this sender.",

@@ -1,0 +1,129 @@
+"""Numbers and findings in a physician's words; the same ones in every report and on the page.
+
+All text is ASCII, so that it can stand beside a name in any character set.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from schemas.assessments import Assessment, Centring, MaturityClass, NoAssessment, ReferenceTable
+from schemas.codes import FLAGS, MATURITIES, MISSING_AGES
+from schemas.estimates import BoneAgeEstimate, QualityFlag
+from schemas.growth import GROWTH_TABLES
+from schemas.images import Sex
+from schemas.refusals import REFUSALS, RefusalReason
+from schemas.results import ResultContent
+
+RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
+LIMITATION_TEXT = (
+    "Research use only, not for diagnosis. Made by a neural network without a physician; not for "
+    "determining the age of a person of unknown age. The interval covers the stated share of "
+    "children like those of the training data, not of children with skeletal disorders."
+)
+NO_HEADLINE = "No bone age is given, because the sex is unknown."
+HEATMAP_LEGEND = "contribution to the network's output, not the age of that bone"
+
+SEX_WORDS: Mapping[Sex, str] = MappingProxyType({Sex.FEMALE: "girl", Sex.MALE: "boy"})
+TABLE_NAMES: Mapping[ReferenceTable, str] = MappingProxyType(
+    {
+        ReferenceTable.BRUSH_FOUNDATION: "Brush Foundation",
+        ReferenceTable.GREULICH_PYLE_1959: "Greulich-Pyle 1959",
+    }
+)
+CENTRING_WORDS: Mapping[Centring, str] = MappingProxyType(
+    {
+        Centring.CHRONOLOGICAL_AGE: "centred on chronological age",
+        Centring.TABLE_MEAN: "centred on the mean of the table",
+    }
+)
+NO_ASSESSMENT_WORDS: Mapping[NoAssessment, str] = MappingProxyType(
+    {
+        NoAssessment.NO_SEX: "No Z-score: the sex is unknown.",
+        NoAssessment.NO_AGE: "No Z-score: the chronological age is unknown.",
+        NoAssessment.OUTSIDE_TABLE: "No Z-score: the age is outside the reference table.",
+    }
+)
+
+
+def years_and_months(months: float) -> str:
+    """Return 126.4 as ``"10 y 6 m"``, after rounding to whole months."""
+    years, rest = divmod(round(months), 12)
+    return f"{years} y {rest} m"
+
+
+def age_phrase(months: float) -> str:
+    """Return 126.4 as ``"10 y 6 m (126 months)"``."""
+    return f"{years_and_months(months)} ({round(months)} months)"
+
+
+def interval_phrase(estimate: BoneAgeEstimate) -> str:
+    """Return the interval as ``"90 % interval 9 y 6 m to 11 y 6 m (114 to 138 months)"``."""
+    low, high = estimate.interval.low_months, estimate.interval.high_months
+    return (
+        f"{estimate.interval.coverage:.0%} interval {years_and_months(low)} to "
+        f"{years_and_months(high)} ({round(low)} to {round(high)} months)"
+    ).replace("%", " %", 1)
+
+
+def flag_phrase(flag: QualityFlag) -> str:
+    """Return what a doubt means."""
+    return FLAGS[flag].meaning
+
+
+def refusal_phrase(reason: RefusalReason) -> str:
+    """Return the sentence for the physician."""
+    return REFUSALS[reason].physician
+
+
+def age_sentence(content: ResultContent) -> str:
+    """Return the chronological age, or why there is none."""
+    age = content.source.chronological_age
+    if age is not None:
+        return f"Chronological age {age_phrase(age.months)}."
+    missing = content.source.missing_age
+    why = MISSING_AGES[missing].meaning if missing else "no reason stated"
+    return f"Chronological age unknown: {why}."
+
+
+def assessment_sentence(assessment: Assessment) -> str:
+    """Return class, Z-score and reference in one sentence."""
+    words = MATURITIES[assessment.maturity].meaning
+    return (
+        f"{words}: Z-score {assessment.z_score:+.2f} "
+        f"({TABLE_NAMES[assessment.reference]}, 2-SD band "
+        f"{CENTRING_WORDS[assessment.centring]}, SD {assessment.sd_months:.1f} months)."
+    )
+
+
+def conclusion(content: ResultContent) -> str:
+    """Return the whole result in a few sentences, the most important first."""
+    if content.reason is not None:
+        return f"Bone age was not estimated. {refusal_phrase(content.reason)} {RESEARCH_USE}."
+    sentences = [_estimate_sentence(content, estimate) for estimate in content.estimates]
+    if content.source.sex.sex is None:
+        sentences = [NO_HEADLINE, *sentences]
+    sentences.append(age_sentence(content))
+    if content.assessment is not None:
+        sentences.append(assessment_sentence(content.assessment))
+    elif content.no_assessment is not None:
+        sentences.append(NO_ASSESSMENT_WORDS[content.no_assessment])
+    if content.flags:
+        doubts = "; ".join(flag_phrase(flag) for flag in content.flags)
+        sentences.append(f"Doubts: {doubts}.")
+    return " ".join([*sentences, f"{RESEARCH_USE}."])
+
+
+def population_of(assessment: Assessment, sex: Sex) -> tuple[str, str]:
+    """Return population and authority of the table that was used."""
+    table = GROWTH_TABLES[assessment.reference, sex]
+    return table.population, table.authority
+
+
+def maturity_word(maturity: MaturityClass) -> str:
+    """Return the class as one short phrase for the page."""
+    return MATURITIES[maturity].meaning
+
+
+def _estimate_sentence(content: ResultContent, estimate: BoneAgeEstimate) -> str:
+    condition = "" if content.source.sex.sex else f" if the child is a {SEX_WORDS[estimate.sex]}"
+    return f"Bone age{condition} {age_phrase(estimate.age_months)}, {interval_phrase(estimate)}."
