@@ -36,12 +36,13 @@ class FlatImageError(UnsuitableImageError):
             found=f"{contrast:.3g}",
             expected=f"a share of the full range of at least {least:.3g}",
         )
+        self.contrast = contrast
 
 
 def squash(pixels: NDArray[np.generic], *, size: int) -> NDArray[np.float32]:
     """Return the image squeezed to a square, without regard to its aspect.
 
-    The training files are squashed to 299 × 299; doing the same to a native image reproduces them
+    The training files are squashed to 299 by 299; doing the same to a native image reproduces them
     to about 0.8 of 255 grey levels (measured on children whose native image is known), so the
     network meets in the clinic what it met in training.
 
@@ -55,8 +56,8 @@ def squash(pixels: NDArray[np.generic], *, size: int) -> NDArray[np.float32]:
     values = np.ascontiguousarray(pixels, dtype=np.float32)
     if values.shape == (size, size):
         return values
-    squashed: NDArray[np.float32] = cv2.resize(values, (size, size), interpolation=cv2.INTER_AREA)
-    return squashed
+    squashed = cv2.resize(values, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(squashed, dtype=np.float32)
 
 
 def find_exposed_area(image: NDArray[np.float32], *, tolerance: float) -> NDArray[np.bool_]:
@@ -128,8 +129,8 @@ def resize_unit_range(unit: NDArray[np.float32], *, size: int) -> NDArray[np.flo
     """Return the square unit-range image at a member's input size, ``(size, size)`` float32."""
     if unit.shape == (size, size):
         return unit
-    resized: NDArray[np.float32] = cv2.resize(unit, (size, size), interpolation=cv2.INTER_AREA)
-    return resized
+    resized = cv2.resize(unit, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, dtype=np.float32)
 
 
 def normalise(unit: NDArray[np.float32], *, rule: PreprocessingRule) -> NDArray[np.float32]:
@@ -158,9 +159,7 @@ def to_working_image(
     return to_unit_range(image, inside=inside, rule=rule)
 
 
-def to_model_input(
-    working: NDArray[np.float32], *, size: int, rule: PreprocessingRule
-) -> Tensor:
+def to_model_input(working: NDArray[np.float32], *, size: int, rule: PreprocessingRule) -> Tensor:
     """Return one member's input, ``(1, size, size)`` float32, from the working image."""
     unit = resize_unit_range(working, size=size)
     return torch.from_numpy(normalise(unit, rule=rule)).unsqueeze(0)  # (1, H, W)

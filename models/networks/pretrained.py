@@ -1,4 +1,4 @@
-"""ImageNet weights from ordinary Python packages, so that no download happens behind anyone's back."""
+"""ImageNet weights from ordinary Python packages: no download behind anyone's back."""
 
 import importlib
 from pathlib import Path

@@ -26,7 +26,7 @@ class BoneAgeNetwork(nn.Module):
         self.age_mean_months = age_mean_months
         self.age_sd_months = age_sd_months
         self.backbone = timm.create_model(backbone, in_chans=1, num_classes=0, global_pool="")
-        channels = int(self.backbone.num_features)
+        channels: int = self.backbone.num_features  # type: ignore[assignment]  # timm's own int
         self.sex_branch = nn.Sequential(nn.Linear(1, sex_features), nn.ReLU())
         self.regressor = nn.Sequential(
             nn.Dropout(dropout),

@@ -19,6 +19,7 @@ class Augmentation:
     """How far a training image may be changed; probabilities are shares of images."""
 
     flip: float = 0.5
+    black_margin: float = 0.5  #: share with black, not repeated, pixels beyond the edge
     rotation_degrees: float = 20.0
     wide_rotation: float = 0.1  #: share rotated by up to ``WIDE_ROTATION`` instead
     scale: float = 0.15
@@ -50,14 +51,16 @@ def _place(
     move = random.uniform(-options.shift, options.shift, size=2) * size
     offset = centre - matrix @ centre + move
     affine = np.column_stack([matrix, offset])
-    placed: NDArray[np.float32] = cv2.warpAffine(
+    placed = cv2.warpAffine(
         unit,
         affine,
         (size, size),
         flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT if random.random() < 0.5 else cv2.BORDER_REPLICATE,
+        borderMode=cv2.BORDER_CONSTANT
+        if random.random() < options.black_margin
+        else cv2.BORDER_REPLICATE,
     )
-    return placed
+    return np.asarray(placed, dtype=np.float32)
 
 
 def _shade(
@@ -79,9 +82,7 @@ def _frame(
     if random.random() >= options.frame:
         return unit
     size = unit.shape[0]
-    top, bottom, left, right = (
-        random.uniform(0, options.frame_width, size=4) * size
-    ).astype(int)
+    top, bottom, left, right = (random.uniform(0, options.frame_width, size=4) * size).astype(int)
     framed = np.full_like(unit, random.choice([0.0, 0.0, 1.0, random.random()]))
     rows, columns = slice(top, size - bottom), slice(left, size - right)
     framed[rows, columns] = unit[rows, columns]

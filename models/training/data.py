@@ -70,9 +70,7 @@ def _decode(
         yield to_working_image(pixels, rule=rule)
 
 
-def _write_images(
-    path: Path, images: Iterable[NDArray[np.float32]], count: int, size: int
-) -> None:
+def _write_images(path: Path, images: Iterable[NDArray[np.float32]], count: int, size: int) -> None:
     beside = path.with_suffix(".part")
     shape = (count, size, size)
     kept = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float16, shape=shape)
@@ -122,9 +120,7 @@ class Radiographs(Dataset[Example]):
 class RadiographModule(lightning.LightningDataModule):
     """Training and validation children at the size that the recipe asks for in each pass."""
 
-    def __init__(
-        self, recipe: Recipe, *, data: Path, cache: Path, rule: PreprocessingRule
-    ) -> None:
+    def __init__(self, recipe: Recipe, *, data: Path, cache: Path, rule: PreprocessingRule) -> None:
         super().__init__()
         self._recipe = recipe
         self._data = data

@@ -60,7 +60,7 @@ class BoneAgeTraining(lightning.LightningModule):
             {"params": decayed, "weight_decay": self._recipe.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self._recipe.learning_rate, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=self._recipe.learning_rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self._recipe.learning_rate,

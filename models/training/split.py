@@ -66,9 +66,7 @@ def assign_parts(annotations: Sequence[Annotation]) -> dict[str, Part]:
         if known is None or order.index(one.folder) < order.index(known):
             folder_of[one.patient_id] = one.folder
     return {
-        hash_patient(patient): next(
-            part for bound, part in SHARES[folder] if draw(patient) < bound
-        )
+        hash_patient(patient): next(part for bound, part in SHARES[folder] if draw(patient) < bound)
         for patient, folder in folder_of.items()
     }
 

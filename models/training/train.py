@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -13,15 +12,17 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from safetensors.torch import load_file, save_file
 
 from models.networks import BoneAgeNetwork, build_network
 from models.networks.pretrained import load_imagenet_weights
 from models.training.annotations import digest_of_annotations
+from models.training.averaging import WarmAverage
 from models.training.data import RadiographModule
 from models.training.module import BoneAgeTraining
+from models.training.places import default_data
 from models.training.recipe import Recipe, read_recipe
 from models.training.split import digest_of_split
 from models.transforms import DEFAULT_RULE
@@ -155,7 +156,9 @@ def train(  # noqa: PLR0913 - all but the recipe are places, given by name
         _start_network(plan, module), plan, steps=module.steps_in_a_pass * plan.passes
     )
     record = _describe_run(plan, module, rule)
-    checkpoints = ModelCheckpoint(dirpath=folder.path, filename="last", enable_version_counter=False)
+    checkpoints = ModelCheckpoint(
+        dirpath=folder.path, filename="last", enable_version_counter=False
+    )
     trainer = lightning.Trainer(
         max_epochs=plan.passes,
         precision=plan.precision,  # type: ignore[arg-type]  # checked by Lightning
@@ -163,7 +166,7 @@ def train(  # noqa: PLR0913 - all but the recipe are places, given by name
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         callbacks=[
-            EMAWeightAveraging(decay=plan.ema_decay),
+            WarmAverage(decay=plan.ema_decay),
             checkpoints,
             _KeepRecord(folder, record),
         ],
@@ -186,9 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("recipe", help="name in models/recipes, or a TOML file")
     parser.add_argument("overrides", nargs="*", help="key=value")
-    parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("BONEAGE_TEST_DATA", "../shared/data"))
-    )
+    parser.add_argument("--data", type=Path, default=default_data())
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--no-progress", action="store_true")
     given = parser.parse_args()

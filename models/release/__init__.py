@@ -1,0 +1,1 @@
+"""Releases: weights, manifest and metrics together. Load, verify, write."""

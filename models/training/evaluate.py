@@ -1,0 +1,153 @@
+"""Measure a release on the children of the test part and write what was found into it.
+
+``python -m models.training.evaluate RELEASE`` reads every image exactly as serving does.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.ensemble import Ensemble, load_estimator
+from models.release.card import format_table
+from models.release.write import rewrite_metrics
+from models.training.annotations import Annotation, RadiographArchive, read_annotations
+from models.training.metrics import Outcomes, measure, measure_groups
+from models.training.places import default_data
+from models.training.split import Part, read_split, select
+from schemas.estimates import BoneAgeEstimate, HandImage
+from schemas.images import Sex
+from schemas.releases import Manifest, MetricRow
+
+BATCH = 32
+#: folders with native aspect; they go the way of a clinical image
+NATIVE = ("rsna_half", "rsna_full")
+
+#: told after each batch: children done, children in all
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Estimates in the order of the annotations, and how many images the gate would refuse."""
+
+    annotations: tuple[Annotation, ...]
+    estimates: tuple[BoneAgeEstimate, ...]
+    refused: int
+
+
+def ignore_progress(_done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+def ask(
+    ensemble: Ensemble,
+    annotations: Sequence[Annotation],
+    *,
+    data: Path,
+    progress: Progress = ignore_progress,
+) -> Answers:
+    """Return what the release says about labelled radiographs, read as serving reads them.
+
+    Images that the gate would refuse are estimated all the same, so that the error is that of
+    the networks; they are counted.
+
+    Raises:
+        NoTrainingDataError: a zip is not there.
+    """
+    archive = RadiographArchive(data)
+    estimates: list[BoneAgeEstimate] = []
+    refused = 0
+    for first in range(0, len(annotations), BATCH):
+        batch = annotations[first : first + BATCH]
+        pixels = [
+            archive.read(folder=one.folder, image_id=one.image_id).astype(np.float32)
+            for one in batch
+        ]
+        refused += sum(ensemble.check(one).refusal is not None for one in pixels)
+        images = [
+            HandImage(pixels=image, sexes=(one.sex,))
+            for image, one in zip(pixels, batch, strict=True)
+        ]
+        estimates += ensemble.estimate(images)
+        progress(len(estimates), len(annotations))
+    return Answers(annotations=tuple(annotations), estimates=tuple(estimates), refused=refused)
+
+
+def outcomes_of(answers: Answers) -> Outcomes:
+    """Return labels, estimates and intervals as arrays."""
+    told, said = answers.annotations, answers.estimates
+    return Outcomes(
+        sexes=np.array([one.sex.value for one in told]),
+        labels=np.array([one.age_months for one in told]),
+        ages=np.array([one.age_months for one in said]),
+        lows=np.array([one.interval.low_months for one in said]),
+        highs=np.array([one.interval.high_months for one in said]),
+    )
+
+
+def member_rows(answers: Answers) -> list[MetricRow]:
+    """Return a row for each member alone (the interval is that of the ensemble)."""
+    whole = outcomes_of(answers)
+    names = [member.member for member in answers.estimates[0].members]
+    rows = []
+    for index, name in enumerate(names):
+        ages = np.array([one.members[index].age_months for one in answers.estimates])
+        alone = Outcomes(
+            sexes=whole.sexes, labels=whole.labels, ages=ages, lows=whole.lows, highs=whole.highs
+        )
+        rows.append(measure(f"member {name} alone", alone))
+    return rows
+
+
+def measure_release(
+    ensemble: Ensemble, *, data: Path, progress: Progress = ignore_progress
+) -> tuple[list[MetricRow], int]:
+    """Return the whole table, and how many of the test images the gate refuses.
+
+    Rows without prefix: the 299 by 299 files of all test children. Rows "native aspect": the same
+    children where a half- or full-resolution image exists, through the path of a clinical image.
+    """
+    test = select(read_annotations(data), Part.TEST, read_split())
+    small = ask(
+        ensemble, [one for one in test if one.folder not in NATIVE], data=data, progress=progress
+    )
+    native = ask(
+        ensemble, [one for one in test if one.folder in NATIVE], data=data, progress=progress
+    )
+    rows = measure_groups(outcomes_of(small)) + member_rows(small)
+    whole = outcomes_of(native)
+    rows.append(measure("native aspect, all", whole))
+    for sex, name in ((Sex.FEMALE, "girls"), (Sex.MALE, "boys")):
+        rows.append(measure(f"native aspect, {name}", whole.where(whole.sexes == sex.value)))
+    return rows, small.refused + native.refused
+
+
+def evaluate(
+    release: str | Path, *, data: Path, device: str = "cpu", progress: Progress = ignore_progress
+) -> Manifest:
+    """Measure a release on the test part and write table and card into its folder.
+
+    Raises:
+        NoTrainingDataError: the data are not there.
+        PermanentError: the release cannot be loaded.
+    """
+    ensemble = load_estimator(release, device=device)
+    rows, refused = measure_release(ensemble, data=data, progress=progress)
+    return rewrite_metrics(ensemble.folder, metrics=rows, refused=refused)
+
+
+def main() -> None:
+    """Measure a release and write the table into its manifest and card."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("release")
+    parser.add_argument("--data", type=Path, default=default_data())
+    given = parser.parse_args()
+    manifest = evaluate(given.release, data=given.data)
+    print(format_table(manifest.metrics))  # noqa: T201 - the answer of a command
+
+
+if __name__ == "__main__":
+    main()
