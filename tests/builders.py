@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
@@ -96,19 +97,18 @@ def hand_pixels(*, rows: int = 320, columns: int = 256, bits: int = 12) -> Store
     return stored
 
 
-def hand_radiograph(
-    pixels: Stored | None = None, *, bits: int | None = None, **overrides: object
-) -> Dataset:
+def hand_radiograph(pixels: Stored | None = None, /, **overrides: object) -> Dataset:
     """Return a DX file of a girl of ten; ``Modality="CR"`` or ``"OT"`` makes it CR or SC.
 
     Args:
         pixels: ``(rows, columns)``, bone bright; none: a drawn hand of 12 bits. With
             ``PhotometricInterpretation="MONOCHROME1"`` the same hand is stored inverted.
-        bits: Bits Stored; none: 12 for the drawn hand, otherwise all of them.
-        overrides: attributes by keyword; ``ABSENT`` removes one.
+        overrides: attributes by keyword; ``ABSENT`` removes one. ``BitsStored`` also says what
+            the values of ``pixels`` are: without it all their bits.
     """
     stored = hand_pixels() if pixels is None else pixels
-    bits_stored = bits or (12 if pixels is None else stored.dtype.itemsize * 8)
+    given = overrides.get("BitsStored", 12 if pixels is None else stored.dtype.itemsize * 8)
+    bits_stored = given if isinstance(given, int) else 16
     is_inverted = overrides.get("PhotometricInterpretation") == "MONOCHROME1"
     if is_inverted:
         stored = (2**bits_stored - 1 - stored).astype(stored.dtype)
@@ -140,10 +140,21 @@ def write_file(
 ) -> Path:
     """Write ``dataset`` (uncompressed little endian) in a transfer syntax; return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with disable_value_validation():
+        _write(dataset, path, transfer_syntax)
+    return path
+
+
+def read_back(dataset: Dataset, path: Path, *, transfer_syntax: UID) -> Dataset:
+    """Return ``dataset`` as a receiver reads it after ``write_file``."""
+    return dcmread(write_file(dataset, path, transfer_syntax=transfer_syntax))
+
+
+def _write(dataset: Dataset, path: Path, transfer_syntax: UID) -> None:
     if transfer_syntax in _BY_GDCM:
         dataset.save_as(path, enforce_file_format=True)
         _transcode_by_gdcm(path, _BY_GDCM[transfer_syntax])
-        return path
+        return
     changed = copy.deepcopy(dataset)
     if transfer_syntax in _BY_PYDICOM:
         changed.compress(transfer_syntax, generate_instance_uid=False)
@@ -152,12 +163,6 @@ def write_file(
             changed.PixelData = np.frombuffer(dataset.PixelData, "<u2").byteswap().tobytes()
         changed.file_meta.TransferSyntaxUID = transfer_syntax
     changed.save_as(path, enforce_file_format=True)
-    return path
-
-
-def read_back(dataset: Dataset, path: Path, *, transfer_syntax: UID) -> Dataset:
-    """Return ``dataset`` as a receiver reads it after ``write_file``."""
-    return dcmread(write_file(dataset, path, transfer_syntax=transfer_syntax))
 
 
 def real_hand(name: str) -> NDArray[np.uint8]:
@@ -195,11 +200,12 @@ def _make(dataset: Dataset, *, modality: str) -> None:
 
 
 def _override(dataset: Dataset, overrides: dict[str, object]) -> None:
-    for keyword, value in overrides.items():
-        if value is not ABSENT:
-            setattr(dataset, keyword, value)
-        elif keyword in dataset:
-            delattr(dataset, keyword)
+    with disable_value_validation():  # malformed values are wanted here
+        for keyword, value in overrides.items():
+            if keyword in dataset:
+                delattr(dataset, keyword)
+            if value is not ABSENT:
+                setattr(dataset, keyword, value)
 
 
 def _transcode_by_gdcm(path: Path, syntax: int) -> None:

@@ -1,0 +1,91 @@
+"""Files of one revision of one result, durable before the queue hears of it."""
+
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from schemas.errors import TransientError
+from schemas.jobs import Claim, NewOutput, NewResult, ObjectKind, OutboxOrder
+from schemas.results import CAPTURE_FILE, CONTENT_FILE, HEADER_FILE
+from worker.files import write_durably
+from worker.inference.attributes import lenient_values
+from worker.inference.estimate import Finding
+
+
+class ResultNotWrittenError(TransientError):
+    """The disk did not take the result."""
+
+    code = "results.disk"
+
+    def __init__(self, *, errno: int | None) -> None:
+        super().__init__(
+            f"The result could not be written (errno {errno}); the image is kept and is read "
+            "again. Free space in the storage folder, or see who may write there."
+        )
+
+
+def result_folder(claim: Claim) -> str:
+    """Return where this attempt writes, relative to the storage root.
+
+    The claim's token is in the name: an attempt that lost its lease can never write into the
+    folder of the one that settled, whose bytes stand for ever.
+    """
+    return f"results/{claim.job_id}/{claim.revision}-{claim.token[:8]}"
+
+
+def write_result(finding: Finding, *, root: Path, folder: str) -> None:
+    """Write header, content and Secondary Capture durably.
+
+    Raises:
+        ResultNotWrittenError: the disk refused.
+    """
+    files = {
+        HEADER_FILE: finding.header,
+        CONTENT_FILE: finding.content.to_json(),
+        CAPTURE_FILE: _file_bytes(finding.capture),
+    }
+    try:
+        for name, content in files.items():
+            write_durably(root / folder / name, content)
+    except OSError as error:
+        raise ResultNotWrittenError(errno=error.errno) from error
+
+
+def new_result(
+    finding: Finding, *, folder: str, orders: tuple[OutboxOrder, ...], error: str = ""
+) -> NewResult:
+    """Return what the queue is told of a finding whose files lie in ``folder``."""
+    content = finding.content
+    headline = content.estimates[0] if len(content.estimates) == 1 else None
+    interval = headline.interval if headline else None
+    sex = content.source.sex
+    return NewResult(
+        outcome=content.outcome,
+        reason=content.reason.value if content.reason else "",
+        result_folder=folder,
+        release_digest=content.release.digest,
+        profile_digest=content.profile.digest,
+        outputs=(
+            NewOutput(
+                kind=ObjectKind.SC,
+                sop_class_uid=finding.capture.SOPClassUID,
+                sop_instance_uid=finding.capture.SOPInstanceUID,
+            ),
+        ),
+        orders=orders,
+        bone_age_months=headline.age_months if headline else None,
+        interval_months=(interval.low_months, interval.high_months) if interval else None,
+        sex=sex.sex.value if sex.sex else None,
+        sex_source=sex.source.value,
+        timings_ms=finding.timings_ms,
+        is_phantom=content.source.is_phantom,
+        error=error,
+    )
+
+
+def _file_bytes(dataset: Dataset) -> bytes:
+    target = BytesIO()
+    with lenient_values():
+        dataset.save_as(target, enforce_file_format=True)
+    return target.getvalue()

@@ -1,0 +1,245 @@
+"""The worker that reads images: claim, check, estimate, write the files, settle."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+from schemas.config import IntakeRule, PeerSection, RefusalObjects
+from schemas.errors import DeviceError, LeaseLostError
+from schemas.jobs import Claim, JobState, JobView, NewResult, OutboxOrder
+from schemas.refusals import IgnoreReason, RefusalReason
+from worker.inference.decisions import (
+    Decision,
+    Deliver,
+    Failure,
+    Ignore,
+    Keep,
+    Quarantine,
+    failure_of,
+)
+from worker.inference.destinations import destinations_of, orders_for
+from worker.inference.estimate import Finding, ImageReader, Revision
+from worker.inference.heartbeat import Heartbeat
+from worker.inference.intake import judge
+from worker.inference.received import ReceivedImage, SpoolFileMissingError, read_spooled
+from worker.inference.resend import Change, change_between
+from worker.inference.results import new_result, result_folder, write_result
+from worker.logs import log
+
+
+class InferenceQueue(Protocol):
+    """What inference needs of ``worker.queue.jobs.JobQueue``."""
+
+    def claim(self, *, lease: timedelta) -> Claim | None: ...  # noqa: D102 - see JobQueue
+    def renew(self, claim: Claim, *, lease: timedelta) -> Claim: ...  # noqa: D102
+    def release(self, claim: Claim) -> None: ...  # noqa: D102
+    def settle(self, claim: Claim, result: NewResult) -> None: ...  # noqa: D102
+    def settle_unchanged(self, claim: Claim, *, reason: str) -> None: ...  # noqa: D102
+    def settle_ignored(self, claim: Claim, *, reason: IgnoreReason) -> None: ...  # noqa: D102
+    def quarantine(self, claim: Claim, *, reason: str) -> None: ...  # noqa: D102
+    def retry(self, claim: Claim, *, code: str, message: str) -> JobState: ...  # noqa: D102
+    def fail(self, claim: Claim, *, code: str, message: str) -> None: ...  # noqa: D102
+    def job(self, job_id: int) -> JobView: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferencePolicy:
+    """The settings of [inference], [intake], [[peer]] and [report] that decide about a job."""
+
+    rules: Sequence[IntakeRule]
+    peers: Sequence[PeerSection]
+    lease: timedelta
+    poll_seconds: float
+    grace_seconds: float = 20  #: how long a stop waits for the job in hand
+    refusals: RefusalObjects = RefusalObjects.ALL
+    report_technical_failures: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """One claim, and what has been found out about it so far."""
+
+    claim: Claim
+    image: ReceivedImage | None = None
+    orders: tuple[OutboxOrder, ...] | None = None  #: known once a rule wanted the image
+    device_error: DeviceError | None = None
+    revision: Revision = field(init=False)
+    folder: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.revision = Revision(
+            number=self.claim.revision, predecessor_uids=self.claim.predecessor_uids
+        )
+        self.folder = result_folder(self.claim)
+
+
+class InferenceWorker:
+    """Reads one job after the other. Errors of the database fly past: the lease runs out."""
+
+    def __init__(
+        self, queue: InferenceQueue, reader: ImageReader, *, root: Path, policy: InferencePolicy
+    ) -> None:
+        self._queue = queue
+        self._reader = reader
+        self._root = root
+        self._policy = policy
+
+    def run(self, stop: Event) -> None:
+        """Work until ``stop`` is set; the job in hand is finished, or given back.
+
+        Raises:
+            DeviceError: the accelerator is in doubt; the process should end and start again.
+        """
+        while not stop.is_set():
+            if not self.run_once(stop):
+                stop.wait(self._policy.poll_seconds)
+
+    def run_once(self, stop: Event | None = None) -> bool:
+        """Work on the oldest job that is due; say whether there was one.
+
+        Raises:
+            DeviceError: as in ``run``; the job itself was given back or reported before.
+        """
+        claim = self._queue.claim(lease=self._policy.lease)
+        if claim is None:
+            return False
+        log.info("worker.claimed", job_id=claim.job_id, attempt=claim.attempt)
+        attempt = _Attempt(claim=claim)
+        with Heartbeat(
+            self._queue,
+            claim,
+            lease=self._policy.lease,
+            stop=stop or Event(),
+            grace_seconds=self._policy.grace_seconds,
+        ):
+            decision = self._decide(attempt)
+            self._apply(attempt, decision)
+        if attempt.device_error is not None:
+            raise attempt.device_error
+        return True
+
+    def _decide(self, attempt: _Attempt) -> Decision:
+        """Return what is to become of the job; errors become part of the answer."""
+        try:
+            return self._examine(attempt)
+        except Exception as error:  # noqa: BLE001 - every error has a next state: failure_of
+            failure = self._failure(attempt, error)
+        if failure.refusal is None or not self._can_report(attempt, failure):
+            return failure
+        try:
+            return self._refuse(attempt, failure)
+        except Exception as error:  # noqa: BLE001 - the refusal failed too: the job does
+            return self._failure(attempt, error)
+
+    def _examine(self, attempt: _Attempt) -> Decision:
+        """Follow one image from its file to its result."""
+        claim = attempt.claim
+        attempt.image = image = read_spooled(self._root, claim.spool_file)
+        settled = self._compare(claim, image)
+        if settled is not None:
+            return settled
+        rule = judge(image.dataset, calling_ae=claim.calling_ae, rules=self._policy.rules)
+        if isinstance(rule, IgnoreReason):
+            return Ignore(reason=rule)
+        attempt.orders = orders_for(
+            destinations_of(rule=rule, calling_ae=claim.calling_ae, peers=self._policy.peers)
+        )
+        finding = self._reader.read(image, attempt.revision)
+        return self._deliver(attempt, finding, orders=attempt.orders)
+
+    def _compare(self, claim: Claim, image: ReceivedImage) -> Decision | None:
+        """Say what a resent object changes; ``None``: it is to be read."""
+        former = claim.former_spool_file
+        if former is None or former == claim.spool_file:
+            return None
+        if self._queue.job(claim.job_id).reason == RefusalReason.TECHNICAL:
+            return None  # a result that failed has nothing to keep
+        try:
+            change = change_between(read_spooled(self._root, former).dataset, image.dataset)
+        except SpoolFileMissingError:
+            return Quarantine(reason="the former content is gone: the two cannot be compared")
+        if change is Change.IMAGE:
+            return Quarantine(reason="other pixels under the same SOP Instance UID")
+        if change is Change.NOTHING_RELEVANT:
+            return Keep(reason="resent: same pixels, no change that the result would show")
+        return None
+
+    def _can_report(self, attempt: _Attempt, failure: Failure) -> bool:
+        """Say whether a refusal can go out: a rule wanted the image, and somebody gets it."""
+        is_wanted = (
+            failure.refusal is not RefusalReason.TECHNICAL or self._policy.report_technical_failures
+        )
+        return is_wanted and attempt.image is not None and attempt.orders is not None
+
+    def _refuse(self, attempt: _Attempt, failure: Failure) -> Decision:
+        """Write the refusal that ``failure`` asks for."""
+        if attempt.image is None or attempt.orders is None or failure.refusal is None:
+            return failure
+        finding = self._reader.refuse(
+            attempt.image, attempt.revision, reason=failure.refusal, detail=failure.detail
+        )
+        is_sent = self._policy.refusals is RefusalObjects.ALL
+        is_technical = failure.refusal is RefusalReason.TECHNICAL
+        return self._deliver(
+            attempt,
+            finding,
+            orders=attempt.orders if is_sent else (),
+            error=f"{failure.code}: {failure.message}" if is_technical else "",
+        )
+
+    def _deliver(
+        self,
+        attempt: _Attempt,
+        finding: Finding,
+        *,
+        orders: tuple[OutboxOrder, ...],
+        error: str = "",
+    ) -> Deliver:
+        write_result(finding, root=self._root, folder=attempt.folder)
+        return Deliver(
+            result=new_result(finding, folder=attempt.folder, orders=orders, error=error)
+        )
+
+    def _failure(self, attempt: _Attempt, error: Exception) -> Failure:
+        if isinstance(error, DeviceError):
+            attempt.device_error = error
+        failure = failure_of(error, is_last_attempt=attempt.claim.is_last_attempt)
+        say = log.info if failure.refusal not in (None, RefusalReason.TECHNICAL) else log.error
+        say(
+            "worker.failed",
+            job_id=attempt.claim.job_id,
+            attempt=attempt.claim.attempt,
+            code=failure.code,
+            where=failure.message if failure.code.startswith("bug.") else "",
+        )
+        return failure
+
+    def _apply(self, attempt: _Attempt, decision: Decision) -> None:
+        """Tell the queue; what a worker without its lease has made is thrown away."""
+        try:
+            self._settle(attempt.claim, decision)
+        except LeaseLostError as error:
+            log.warning("worker.lease_lost", job_id=attempt.claim.job_id, code=error.code)
+            shutil.rmtree(self._root / attempt.folder, ignore_errors=True)
+
+    def _settle(self, claim: Claim, decision: Decision) -> None:
+        queue = self._queue
+        match decision:
+            case Deliver(result=result):
+                queue.settle(claim, result)
+                log.info("worker.settled", job_id=claim.job_id, outcome=result.outcome.value)
+            case Ignore(reason=reason):
+                queue.settle_ignored(claim, reason=reason)
+            case Keep(reason=reason):
+                queue.settle_unchanged(claim, reason=reason)
+            case Quarantine(reason=reason):
+                queue.quarantine(claim, reason=reason)
+                log.error("worker.quarantined", job_id=claim.job_id)
+            case Failure(code=code, message=message, may_pass=True):
+                queue.retry(claim, code=code, message=message)
+            case Failure(code=code, message=message):
+                queue.fail(claim, code=code, message=message)
