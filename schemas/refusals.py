@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 
 class RefusalReason(StrEnum):
-    """A stable code: it stands in the audit trail and the metrics; the report has its own for it."""
+    """A stable code for audit trail and metrics; `schemas.codes` has the one for the report."""
 
     NOT_A_HAND = "not_a_hand"
     BOTH_HANDS = "both_hands"

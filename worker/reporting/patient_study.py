@@ -118,25 +118,10 @@ COPIED_KEYWORDS = ("SpecificCharacterSet", *_MAY_BE_EMPTY, *_PATIENT, *_STUDY)
 
 #: character strings: their bytes are the same in every transfer syntax (PS3.5 6.2)
 _STRING_VRS = frozenset(
-    [
-        "AE",
-        "AS",
-        "CS",
-        "DA",
-        "DS",
-        "DT",
-        "IS",
-        "LO",
-        "LT",
-        "PN",
-        "SH",
-        "ST",
-        "TM",
-        "UC",
-        "UI",
-        "UR",
-        "UT",
-    ]
+    {
+        *("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT"),
+        *("PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"),
+    }
 )
 
 

@@ -1,0 +1,244 @@
+"""One page that a tired radiologist reads in ten seconds: image, bone age, chart, doubts.
+
+Nothing on it names the child: no name, no ID, no birth date.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.assessments import MaturityClass
+from schemas.codes import REFUSAL_REASONS
+from schemas.estimates import BoneAgeEstimate, Heatmap, QualityFlag
+from schemas.images import Sex
+from schemas.results import SOFTWARE_NAME, ResultContent
+from worker.reporting import wording
+from worker.reporting.canvas import (
+    BACKGROUND,
+    LINE,
+    OLDER,
+    PANEL,
+    QUIET,
+    TEXT,
+    WARNING,
+    YOUNGER,
+    Box,
+    Canvas,
+    Colour,
+    Pixels,
+    text_width,
+    wrapped,
+)
+from worker.reporting.chart_panel import draw_chart
+from worker.reporting.radiograph_panel import (
+    draw_colour_bar,
+    draw_missing_image,
+    draw_radiograph,
+    draw_side,
+)
+
+WIDTH, HEIGHT = 1600, 1200
+_IMAGE = Box(left=24, top=24, width=800, height=996)
+_IMAGE_WITH_BAR = Box(left=24, top=24, width=800, height=888)
+_BAR = Box(left=24, top=926, width=800, height=104)
+_RIGHT = Box(left=864, top=24, width=712, height=1000)
+_CHART = Box(left=864, top=514, width=712, height=446)
+_FLAGS_TOP = 966
+_FLAG_LINES = 3
+_BANNER = Box(left=0, top=1056, width=WIDTH, height=72)
+_FOOT_TOP = 1142
+_CLASS_COLOURS: dict[MaturityClass, Colour] = {
+    MaturityClass.WITHIN: TEXT,
+    MaturityClass.ADVANCED: OLDER,
+    MaturityClass.DELAYED: YOUNGER,
+    MaturityClass.NOT_SEPARABLE: WARNING,
+}
+_SEX_COLOURS = {Sex.FEMALE: OLDER, Sex.MALE: YOUNGER}
+
+
+def draw_page(
+    content: ResultContent, pixels: NDArray[np.float32] | None, heatmap: Heatmap | None
+) -> Pixels:
+    """Return the page, ``(1200, 1600, 3)`` RGB; equal arguments give equal pixels.
+
+    Args:
+        content: what was found.
+        pixels: ``(rows, columns)`` display values of the source image, bone bright; None where
+            it could not be decoded.
+        heatmap: contributions to the first estimate; None for a refusal.
+    """
+    canvas = Canvas.blank(width=WIDTH, height=HEIGHT)
+    _draw_image(canvas, content, pixels, heatmap)
+    if content.reason is not None:
+        _draw_refusal(canvas, content)
+    elif content.source.sex.sex is None:
+        _draw_both_sexes(canvas, content)
+    else:
+        _draw_estimate(canvas, content, content.estimates[0])
+    _draw_foot(canvas, content)
+    return canvas.finished()
+
+
+def _draw_image(
+    canvas: Canvas,
+    content: ResultContent,
+    pixels: NDArray[np.float32] | None,
+    heatmap: Heatmap | None,
+) -> None:
+    if pixels is None:
+        draw_missing_image(canvas, _IMAGE)
+        return
+    place = draw_radiograph(canvas, _IMAGE if heatmap is None else _IMAGE_WITH_BAR, pixels, heatmap)
+    draw_side(canvas, place, content.source.laterality)
+    if heatmap is not None:
+        draw_colour_bar(canvas, _BAR, heatmap)
+    if content.source.is_phantom or QualityFlag.PHANTOM in content.flags:
+        mark = Box(left=place.left, top=place.bottom - 74, width=place.width, height=74)
+        canvas.fill(mark, WARNING)
+        middle = (mark.left + mark.width / 2, mark.top + mark.height / 2)
+        canvas.write(
+            "PHANTOM - not a child", middle, size=44, colour=BACKGROUND, is_bold=True, anchor="mm"
+        )
+
+
+def _draw_estimate(canvas: Canvas, content: ResultContent, estimate: BoneAgeEstimate) -> None:
+    left, top = _RIGHT.left, _RIGHT.top
+    canvas.write("BONE AGE", (left, top), size=30, colour=QUIET, is_bold=True)
+    canvas.write(
+        wording.years_and_months(estimate.age_months),
+        (left - 4, top + 34),
+        size=124,
+        is_bold=True,
+    )
+    canvas.write(f"{round(estimate.age_months)} months", (left, top + 176), size=48, is_bold=True)
+    canvas.write(_interval_line(estimate), (left, top + 244), size=36)
+    canvas.write(_details_line(estimate), (left, top + 294), size=22, colour=QUIET)
+    _draw_context(canvas, content, top=top + 342)
+    draw_chart(canvas, _CHART, content)
+    _draw_flags(canvas, content)
+
+
+def _draw_both_sexes(canvas: Canvas, content: ResultContent) -> None:
+    """Draw both values at one size, so that neither is the headline."""
+    left, top = _RIGHT.left, _RIGHT.top
+    canvas.write("SEX UNKNOWN", (left, top), size=44, colour=WARNING, is_bold=True)
+    canvas.write(wording.NO_HEADLINE, (left, top + 58), size=25)
+    width = (_RIGHT.width - 24) // 2
+    for index, estimate in enumerate(content.estimates):
+        box = Box(left=left + index * (width + 24), top=top + 110, width=width, height=206)
+        _draw_conditional(canvas, box, estimate)
+    shown = wording.SEX_WORDS[content.estimates[0].sex]
+    note = f"Heatmap: read as a {shown}."
+    canvas.write(note, (left, top + 330), size=20, colour=QUIET)
+    _draw_context(canvas, content, top=top + 364)
+    draw_chart(canvas, _CHART, content)
+    _draw_flags(canvas, content)
+
+
+def _draw_conditional(canvas: Canvas, box: Box, estimate: BoneAgeEstimate) -> None:
+    colour = _SEX_COLOURS[estimate.sex]
+    canvas.fill(box, PANEL)
+    canvas.fill(Box(left=box.left, top=box.top, width=8, height=box.height), colour)
+    left = box.left + 26
+    title = f"if a {wording.SEX_WORDS[estimate.sex]}"
+    canvas.write(title, (left, box.top + 14), size=28, colour=colour, is_bold=True)
+    words = wording.years_and_months(estimate.age_months)
+    canvas.write(words, (left, box.top + 54), size=54, is_bold=True)
+    canvas.write(f"{round(estimate.age_months)} months", (left, box.top + 122), size=26)
+    interval = estimate.interval
+    span = f"{round(interval.low_months)} to {round(interval.high_months)} months"
+    canvas.write(f"{_percent(estimate)}: {span}", (left, box.top + 160), size=22, colour=QUIET)
+
+
+def _draw_refusal(canvas: Canvas, content: ResultContent) -> None:
+    left, top = _RIGHT.left, _RIGHT.top
+    canvas.write("BONE AGE", (left, top + 40), size=72, is_bold=True)
+    canvas.write("NOT ESTIMATED", (left, top + 124), size=72, is_bold=True)
+    if content.reason is None:
+        return
+    reason = REFUSAL_REASONS[content.reason].meaning
+    canvas.write(reason, (left, top + 252), size=44, colour=WARNING, is_bold=True)
+    down = top + 330
+    for line in wrapped(wording.refusal_phrase(content.reason), size=32, width=_RIGHT.width):
+        canvas.write(line, (left, down), size=32)
+        down += 44
+    if content.reason_detail:
+        down += 20
+        for line in wrapped(f"Found: {content.reason_detail}", size=24, width=_RIGHT.width):
+            canvas.write(line, (left, down), size=24, colour=QUIET)
+            down += 32
+    canvas.write(wording.age_sentence(content), (left, down + 28), size=24, colour=QUIET)
+    _draw_flags(canvas, content)
+
+
+def _draw_context(canvas: Canvas, content: ResultContent, *, top: int) -> None:
+    """Draw chronological age, class and Z-score."""
+    left = _RIGHT.left
+    canvas.line([(left, top - 8), (_RIGHT.right, top - 8)], LINE)
+    canvas.write(_age_line(content), (left, top + 4), size=29)
+    assessment = content.assessment
+    if assessment is None:
+        missing = content.no_assessment
+        words = wording.NO_ASSESSMENT_WORDS[missing] if missing else ""
+        canvas.write(words, (left, top + 52), size=29, colour=WARNING)
+        return
+    colour = _CLASS_COLOURS[assessment.maturity]
+    word = wording.maturity_word(assessment.maturity)
+    canvas.write(word, (left, top + 48), size=34, colour=colour, is_bold=True)
+    score = f"Z-score {assessment.z_score:+.2f}   SD {assessment.sd_months:.1f} months"
+    table = wording.TABLE_NAMES[assessment.reference]
+    canvas.write(f"{score}   {table}", (left, top + 98), size=24)
+
+
+def _draw_flags(canvas: Canvas, content: ResultContent) -> None:
+    """Draw the doubts; the report has all of them, should there be too many for the page."""
+    if not content.flags:
+        return
+    doubts = "Doubts: " + "; ".join(wording.flag_phrase(flag) for flag in content.flags) + "."
+    lines = wrapped(doubts, size=23, width=_RIGHT.width)
+    if len(lines) > _FLAG_LINES:
+        lines = [*lines[: _FLAG_LINES - 1], "more doubts: see the report"]
+    for index, line in enumerate(lines):
+        at = (_RIGHT.left, _FLAGS_TOP + 29 * index)
+        canvas.write(line, at, size=23, colour=WARNING)
+
+
+def _draw_foot(canvas: Canvas, content: ResultContent) -> None:
+    canvas.fill(_BANNER, WARNING)
+    middle = (_BANNER.left + _BANNER.width / 2, _BANNER.top + _BANNER.height / 2)
+    canvas.write(
+        wording.RESEARCH_USE, middle, size=46, colour=BACKGROUND, is_bold=True, anchor="mm"
+    )
+    release, profile = content.release, content.profile
+    made = (
+        f"Release {release.name} {release.version} ({release.digest[:12]})   "
+        f"Profile {profile.name} {profile.version} ({profile.digest[:12]})   "
+        f"{SOFTWARE_NAME} {content.software_version}"
+    )
+    when = content.created_at.isoformat(sep=" ", timespec="minutes")
+    canvas.write(made, (24, _FOOT_TOP), size=20, colour=QUIET)
+    revision = f"{when}   revision {content.revision}"
+    width = text_width(revision, size=20)
+    canvas.write(revision, (WIDTH - 24 - width, _FOOT_TOP), size=20, colour=QUIET)
+
+
+def _percent(estimate: BoneAgeEstimate) -> str:
+    return f"{round(estimate.interval.coverage * 100)} %"
+
+
+def _interval_line(estimate: BoneAgeEstimate) -> str:
+    low = wording.years_and_months(estimate.interval.low_months)
+    high = wording.years_and_months(estimate.interval.high_months)
+    return f"{_percent(estimate)} interval  {low} to {high}"
+
+
+def _details_line(estimate: BoneAgeEstimate) -> str:
+    low, high = estimate.interval.low_months, estimate.interval.high_months
+    values = ", ".join(str(round(member.age_months)) for member in estimate.members)
+    return f"{round(low)} to {round(high)} months   Networks: {values} months"
+
+
+def _age_line(content: ResultContent) -> str:
+    sex = content.source.sex.sex
+    who = f"{wording.SEX_WORDS[sex].capitalize()}, " if sex else ""
+    sentence = wording.age_sentence(content).rstrip(".")
+    return who + (sentence[0].lower() + sentence[1:] if who else sentence)
