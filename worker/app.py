@@ -198,24 +198,27 @@ def process_names(config: Config) -> tuple[str, ...]:
     return ("listen", *devices, "deliver", "schedule")
 
 
-def run_listener(config: Config, stop: threading.Event, _device: str = "") -> None:
+def run_listener(config: Config, stop: threading.Event, _device: str) -> None:
     """Receive until ``stop`` is set."""
     from worker.listener.process import run
     from worker.listener.scp import Listener
     from worker.listener.spool import Spool
 
     queue = job_queue(config, actor=_actor("listen"))
-    spool = Spool(config.storage.root)
+    spool = Spool(config.storage)
     run(Listener(config.listener, peers=config.peer, spool=spool, queue=queue), stop=stop)
 
 
 def image_reader(config: Config, *, installation_id: str, device: str) -> "ImageReader":
     """Return what reads one image: release, site profile and clock joined. Loads torch."""
-    from models.ensemble import load_ensemble
+    from models.ensemble import load_estimator
     from worker.inference.estimate import ImageReader
+    from worker.operations.device import choose_device
 
     return ImageReader(
-        estimator=load_ensemble(release_folder(config), device=device),
+        estimator=load_estimator(
+            release_folder(config), device=choose_device(device, threads=config.inference.threads)
+        ),
         profile=site_profile(config),
         installation_id=installation_id,
         software_version=software_version(),
@@ -225,33 +228,42 @@ def image_reader(config: Config, *, installation_id: str, device: str) -> "Image
 
 def run_inference(config: Config, stop: threading.Event, device: str) -> None:
     """Estimate until ``stop`` is set."""
-    from worker.inference.worker import InferenceWorker
+    from worker.inference.worker import InferencePolicy, InferenceWorker
     from worker.queue.database import installation_id
 
     reader = image_reader(config, installation_id=installation_id(engine(config)), device=device)
     InferenceWorker(
         job_queue(config, actor=_actor(f"infer:{device}")),
         reader,
-        config=config,
+        root=config.storage.root,
+        policy=InferencePolicy(
+            rules=config.intake.rule,
+            peers=config.peer,
+            lease=timedelta(seconds=config.inference.lease_seconds),
+            poll_seconds=config.inference.poll_seconds,
+            refusals=config.report.refusals,
+            report_technical_failures=config.report.report_technical_failures,
+        ),
     ).run(stop)
 
 
-def run_deliverer(config: Config, stop: threading.Event, _device: str = "") -> None:
+def run_deliverer(config: Config, stop: threading.Event, _device: str) -> None:
     """Deliver until ``stop`` is set."""
     from worker.delivery.deliverer import Deliverer
     from worker.delivery.objects import ResultFiles
+    from worker.reporting.structured_report import build_structured_report
 
     Deliverer(
         outbox(config, actor=_actor("deliver")),
         peers=config.peer,
         ae_title=config.listener.ae_title,
-        files=ResultFiles(config.storage.root),
+        files=ResultFiles(config.storage.root, build=build_structured_report),
         section=config.delivery,
         now=_utc_now,
     ).run(stop)
 
 
-def run_schedule(config: Config, stop: threading.Event, _device: str = "") -> None:
+def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
     """Rescue and seal until ``stop`` is set."""
     from worker.operations.schedule import PeriodicTask, Schedule
     from worker.queue.leadership import Leadership

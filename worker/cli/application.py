@@ -7,7 +7,11 @@ from collections.abc import Sequence
 import typer
 
 from schemas.errors import BoneAgeError, UsageError
-from worker.cli import config
+from worker.cli import audit, config, database, jobs, peers, release
+from worker.cli.demo import demo
+from worker.cli.estimate import estimate
+from worker.cli.serve import serve
+from worker.logs import log
 
 DONE, REFUSED, USAGE = 0, 1, 2
 
@@ -20,23 +24,48 @@ application = typer.Typer(
     "Research use only, not for diagnosis.",
     epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings.",
 )
+application.command("serve")(serve)
+application.command("demo")(demo)
+application.command("estimate")(estimate)
+application.command("send")(peers.send)
+application.add_typer(jobs.commands, name="jobs")
+application.add_typer(audit.commands, name="audit")
+application.add_typer(peers.commands, name="peers")
+application.add_typer(release.commands, name="release")
 application.add_typer(config.commands, name="config")
+application.add_typer(database.commands, name="db")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     try:
         application(args=arguments, prog_name="boneage")
-    except UsageError as error:
-        _leave(error, USAGE)
     except BoneAgeError as error:
-        _leave(error, REFUSED)
+        _leave(error, exit_code=USAGE if isinstance(error, UsageError) else REFUSED)
     except BrokenPipeError:  # `boneage jobs list | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(DONE)
+    except Exception as error:  # noqa: BLE001 - the last one who can say it in words
+        log.exception("command.failed")
+        _leave(error, exit_code=REFUSED)
 
 
-def _leave(error: BoneAgeError, exit_code: int) -> None:
-    print(f"boneage: {error}", file=sys.stderr)
-    print(f"(code {error.code})", file=sys.stderr)
+def _leave(error: Exception, *, exit_code: int) -> None:
+    print(f"boneage: {_words(error)}", file=sys.stderr)
     sys.exit(exit_code)
+
+
+def _words(error: Exception) -> str:
+    """Return what an operator can do about it; the text of a foreign error may quote a value."""
+    if isinstance(error, BoneAgeError):
+        return f"{error}\n(code {error.code})"
+    from sqlalchemy.exc import DBAPIError
+
+    if isinstance(error, DBAPIError):
+        return (
+            "The database did not do what was asked (see above). Is it running, is "
+            "[database] url right, and may this user write there? Try `boneage db check`."
+        )
+    if isinstance(error, OSError):
+        return f"{error.strerror or type(error).__name__}: {error.filename or 'no file named'}"
+    return "This is a bug in boneage-worker. Please report the lines above."

@@ -75,9 +75,8 @@ def chosen_processes(only: Sequence[str], *, known: Sequence[str]) -> tuple[str,
 def _supervise(names: Sequence[str], *, config: Path | None, stop: threading.Event) -> int:
     from worker.operations.supervisor import ProcessSpec, Supervisor
 
-    base = (sys.executable, "-m", "worker", "serve", "--supervised")
-    if config is not None:
-        base = (*base, "--config", str(config))
+    chosen = () if config is None else ("--config", str(config))
+    base = (sys.executable, "-m", "worker", "serve", "--supervised", *chosen)
     specs = [ProcessSpec(name=name, command=(*base, "--only", name)) for name in names]
     return Supervisor(specs).run(stop)
 

@@ -1,0 +1,5 @@
+"""`boneage demo`: the whole loop on this machine."""
+
+
+def demo() -> None:
+    """Run."""
