@@ -158,3 +158,16 @@ class AuditBrokenError(PermanentError):
             "rows were removed, or an older database was restored. Nothing was sealed. Run "
             "`boneage audit verify`; after a restore that you know of, move the anchor file away."
         )
+
+
+class AuditAnchorError(PermanentError):
+    """The anchor file is not one that this key has sealed."""
+
+    code = "audit.anchor"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The anchor file of the audit trail is damaged, or was sealed with another key. "
+            "Nothing was sealed. Put the key back that belongs to it; if the file itself is "
+            "damaged, keep it as evidence, move it away and run `boneage audit verify`."
+        )

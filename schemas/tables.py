@@ -282,6 +282,7 @@ class SealRow(Table):
     #: no foreign key: the seal must outlive an event that somebody removes
     event_id: Mapped[int]
     event_hash: Mapped[str] = mapped_column(DIGEST)
+    previous_seal: Mapped[str] = mapped_column(DIGEST)  #: "" at position 1
     seal: Mapped[str] = mapped_column(DIGEST)  #: HMAC-SHA256
     sealed_at: Mapped[datetime]
 

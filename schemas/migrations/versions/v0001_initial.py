@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("event_id", sa.Integer(), nullable=False),
         sa.Column("event_hash", sa.String(length=64), nullable=False),
+        sa.Column("previous_seal", sa.String(length=64), nullable=False),
         sa.Column("seal", sa.String(length=64), nullable=False),
         sa.Column("sealed_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("position", name=op.f("pk_seals")),

@@ -1,4 +1,6 @@
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from sqlalchemy import Engine
 
 from schemas.jobs import RetryPolicy
 from tests.fakes import Clock
+from tests.worker.queue.postgresql import Server, running_server
 from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.jobs import JobQueue
 from worker.queue.outbox import Outbox
@@ -19,15 +22,51 @@ RETRY = RetryPolicy(
 )
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """An empty database with our schema, and the clock that counts there."""
+
+    url: str
+    clock: Clock
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url(tmp_path))
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("empty")
+    engine = open_engine(sqlite_url(folder))
     upgrade(engine, backup_folder=None)
+    engine.dispose()
+    return folder / "boneage.sqlite"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, empty_sqlite: Path
+) -> Iterator[Database]:
+    """Every test that uses it, directly or not, runs on both."""
+    if request.param == "sqlite":
+        shutil.copy(empty_sqlite, tmp_path)
+        yield Database(url=sqlite_url(tmp_path), clock=Clock())
+        return
+    server: Server = request.getfixturevalue("server")
+    with server.emptied() as clock:
+        yield Database(url=server.url, clock=clock)
+
+
+@pytest.fixture
+def clock(database: Database) -> Clock:
+    return database.clock
+
+
+@pytest.fixture
+def engine(database: Database) -> Iterator[Engine]:
+    engine = open_engine(database.url)
     yield engine
     engine.dispose()
 

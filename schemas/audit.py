@@ -1,0 +1,37 @@
+"""The sealed audit trail: what a seal says, and what can be wrong with the trail."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class AuditFault(StrEnum):
+    """What was done to the trail behind our back."""
+
+    CHANGED = "changed"  #: an event is not what it was when it was written
+    MISSING = "missing"  #: an event was removed
+    SWAPPED = "swapped"  #: two events stand in each other's place
+    INSERTED = "inserted"  #: an event was put between others after these were sealed
+    CUT_OFF = "cut_off"  #: the end of the trail was removed
+    SEAL = "seal"  #: a seal was changed or removed
+    NO_ANCHOR = "no_anchor"  #: nothing outside the database says how far the trail reached
+    ANCHOR = "anchor"  #: the anchor file is damaged, or another key sealed it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditProblem:
+    """One thing that `boneage audit verify` found, and where."""
+
+    kind: AuditFault
+    event_id: int | None  #: None: it concerns the trail as a whole
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """The head of the sealed chain: nothing up to here can change unseen."""
+
+    position: int  #: 1 for the first sealed event
+    event_id: int
+    seal: str  #: HMAC-SHA256, hexadecimal
+    sealed_at: datetime  #: when the trail was last found complete up to here

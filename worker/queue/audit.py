@@ -1,0 +1,132 @@
+"""The audit trail as a whole: seal it, so that nobody can change it unseen, and list it.
+
+Every event carries the hash of the one before it of its job: that shows a slip. Who can write to
+the database can reckon these anew; the seals cannot be, for their key is not in the database. The
+head of the sealed chain stands in the anchor file, so that the end cannot be cut off either.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from schemas.audit import AuditProblem, Seal
+from schemas.errors import AuditBrokenError
+from schemas.jobs import JobEvent
+from schemas.tables import JobEventRow, SealRow
+from worker.queue.anchor import read_anchor, write_anchor
+from worker.queue.database import reading
+from worker.queue.ledger import Ledger, ledger
+from worker.queue.verification import find_problems, seal_of
+from worker.queue.views import event_of
+
+
+class AuditTrail:
+    """The trail of all jobs, and of what belongs to none."""
+
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._now = now
+
+    def seal(self, key: bytes, anchor: Path) -> int:
+        """Seal every event that is not sealed yet, then write the head to ``anchor``.
+
+        Returns:
+            How many were sealed. With none, the anchor still says that all is sealed until now.
+
+        Raises:
+            AuditBrokenError: the trail no longer reaches the head that the anchor names; sealing
+                would cover that up.
+            AuditAnchorError: the anchor is damaged, or another key sealed it.
+            OSError: the anchor cannot be read or written.
+        """
+        stated = read_anchor(anchor, key=key)
+        with ledger(self._engine, now=self._now, actor="audit") as book:
+            _lock_events(book)
+            head = _head(book.session)
+            before = 0 if head is None else head.position
+            if stated is not None:
+                _require_reached(book.session, stated)
+            elif head is not None:
+                book.note(None, event="anchor_made", reason="there was no anchor file")
+            sealed = _extend(book, head, key=key)
+        if sealed is not None:
+            write_anchor(anchor, sealed, key=key)
+        return 0 if sealed is None else sealed.position - before
+
+    def verify(self, key: bytes, anchor: Path) -> tuple[AuditProblem, ...]:
+        """Return everything that is wrong with the trail, in its order; empty: it is whole."""
+        with reading(self._engine) as session:
+            return tuple(find_problems(session, key=key, anchor=anchor))
+
+    def last_seal(self, key: bytes, anchor: Path) -> Seal | None:
+        """Return up to where, and when last, the trail was sealed; nothing if it never was.
+
+        Raises:
+            AuditAnchorError: the anchor is damaged, or another key sealed it.
+        """
+        return read_anchor(anchor, key=key)
+
+    def list(
+        self, *, since: datetime | None = None, job_id: int | None = None, limit: int = 200
+    ) -> tuple[JobEvent, ...]:
+        """Return the newest events that fit, oldest first."""
+        query = sa.select(JobEventRow).order_by(JobEventRow.id.desc()).limit(limit)
+        if since is not None:
+            query = query.where(JobEventRow.at >= since)
+        if job_id is not None:
+            query = query.where(JobEventRow.job_id == job_id)
+        with reading(self._engine) as session:
+            newest = [event_of(row) for row in session.scalars(query)]
+        return tuple(reversed(newest))
+
+
+def _lock_events(book: Ledger) -> None:
+    """Wait until nobody is writing an event, and let nobody begin until we are done.
+
+    Numbers are given before they are committed: without this, an event could appear behind the
+    sealed head. SQLite has one writer at a time anyhow.
+    """
+    book.lock("events without a job")  # first, as everybody who writes such an event does
+    if book.session.get_bind().dialect.name == "postgresql":
+        book.session.execute(sa.text("LOCK TABLE job_events IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def _head(session: Session) -> SealRow | None:
+    return session.scalars(sa.select(SealRow).order_by(SealRow.position.desc()).limit(1)).first()
+
+
+def _require_reached(session: Session, stated: Seal) -> None:
+    found = session.get(SealRow, stated.position)
+    if found is None or found.seal != stated.seal:
+        raise AuditBrokenError(position=stated.position)
+
+
+def _extend(book: Ledger, head: SealRow | None, *, key: bytes) -> Seal | None:
+    """Add a seal for every event after ``head`` and return the new head, if there is any."""
+    for event_id, event_hash in _events_after(book.session, head):
+        row = SealRow(
+            position=1 if head is None else head.position + 1,
+            event_id=event_id,
+            event_hash=event_hash,
+            previous_seal="" if head is None else head.seal,
+            sealed_at=book.at,
+        )
+        row.seal = seal_of(row, key=key)
+        book.session.add(row)
+        head = row
+    if head is None:
+        return None
+    return Seal(position=head.position, event_id=head.event_id, seal=head.seal, sealed_at=book.at)
+
+
+def _events_after(session: Session, head: SealRow | None) -> list[tuple[int, str]]:
+    rows = session.execute(
+        sa.select(JobEventRow.id, JobEventRow.hash)
+        .where(JobEventRow.id > (0 if head is None else head.event_id))
+        .order_by(JobEventRow.id)
+    )
+    return [(row.id, row.hash) for row in rows]
