@@ -70,7 +70,7 @@ def conformal_half_width(errors: NDArray[np.float64], *, coverage: float) -> flo
     count = errors.size
     rank = math.ceil((count + 1) * coverage)
     if rank > count:
-        needed = math.ceil(coverage / (1 - coverage))
+        needed = math.ceil(round(coverage / (1 - coverage), 6))  # 9, not 9.0000000000000002
         raise TooFewChildrenError(found=count, needed=needed)
     return float(np.sort(errors)[rank - 1])
 

@@ -17,6 +17,9 @@ from schemas.releases import PreprocessingRule
 #: never strip more than this share of the image from one side while looking for a border
 MOST_STRIPPED = 0.4
 
+#: a range below this share of the values themselves is float32 arithmetic, not an image
+ROUNDING = 1e-5
+
 #: the rule that recipes train with unless they say otherwise
 DEFAULT_RULE = PreprocessingRule(
     working_size=299,  # the release of 2017 as it is passed on today; median of its files
@@ -118,7 +121,8 @@ def to_unit_range(
     values = image.astype(np.float64)
     low, high = np.percentile(values[inside], (rule.clip_percent, 100 - rule.clip_percent))
     full = float(np.ptp(values))
-    contrast = (high - low) / full if full > 0 else 0.0
+    is_noise = full <= ROUNDING * float(np.abs(values).max())
+    contrast = 0.0 if is_noise else float(high - low) / full
     if contrast < rule.min_contrast or high <= low:
         raise FlatImageError(contrast=contrast, least=rule.min_contrast)
     unit: NDArray[np.float32] = np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)

@@ -41,7 +41,7 @@ def find_release(release: str | Path, *, releases: Path = RELEASES) -> Path:
 
 def list_releases(releases: Path = RELEASES) -> list[str]:
     """Return the names of the releases in a folder, sorted."""
-    return sorted(one.parent.name for one in releases.glob(f"*/{MANIFEST_FILE}"))
+    return sorted(one.parent.name for one in releases.glob(f"[!.]*/{MANIFEST_FILE}"))
 
 
 def newest_release(releases: Path = RELEASES) -> str:

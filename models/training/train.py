@@ -6,6 +6,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from schemas.releases import PreprocessingRule
 
 WEIGHTS_FILE = "member.safetensors"
 RECORD_FILE = "run.json"
+PASSES_FILE = "passes.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,17 @@ class _KeepRecord(lightning.Callback):
         self._record["validation_mae_months"] = float(trainer.callback_metrics["val_mae_months"])
         text = json.dumps(self._record, indent=1)
         self._folder.record.write_text(text + "\n", encoding="utf-8")
+        self._append_pass(trainer)
+
+    def _append_pass(self, trainer: lightning.Trainer) -> None:
+        """Add a line to passes.csv, which an interrupted run goes on with."""
+        path = self._folder.path / PASSES_FILE
+        if not path.exists():
+            path.write_text("pass,size,validation_mae_months,finished_at\n", encoding="utf-8")
+        error, size = self._record["validation_mae_months"], self._record["input_size"]
+        at = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        with path.open("a", encoding="utf-8") as lines:
+            lines.write(f"{trainer.current_epoch + 1},{size},{error:.3f},{at}\n")
 
 
 def train(  # noqa: PLR0913 - all but the recipe are places, given by name
