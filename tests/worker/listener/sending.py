@@ -1,0 +1,65 @@
+"""A sender of files as they are: bytes that no library has tidied."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pydicom.filereader import read_file_meta_info
+from pynetdicom import AE, _config
+from pynetdicom.association import Association
+
+from tests.worker.listener.encoding import DX, EXPLICIT
+from worker.listener.spool import FileMeta
+
+LOOPBACK = "127.0.0.1"
+
+
+def encoded_file(path: Path, content: bytes, meta: FileMeta | None = None) -> Path:
+    """Write a DICOM file around ``content``; none: announced as instance 1.2.3, DX, explicit VR."""
+    announced = meta or FileMeta(
+        sop_class_uid=DX, sop_instance_uid="1.2.3", transfer_syntax_uid=EXPLICIT
+    )
+    path.write_bytes(announced.encode() + content)
+    return path
+
+
+@contextmanager
+def association(
+    port: int,
+    *,
+    calling_ae: str = "PACS",
+    called_ae: str = "BONEAGE",
+    contexts: Sequence[tuple[str, str]] = ((DX, EXPLICIT),),
+) -> Iterator[Association]:
+    """Open an association that proposes each (SOP class, transfer syntax) by itself."""
+    application = AE(calling_ae)
+    application.acse_timeout = application.dimse_timeout = application.network_timeout = 20
+    for sop_class_uid, transfer_syntax_uid in contexts:
+        application.add_requested_context(sop_class_uid, transfer_syntax_uid)
+    opened = application.associate(LOOPBACK, port, ae_title=called_ae)
+    try:
+        yield opened
+    finally:
+        if opened.is_established:
+            opened.release()
+        if opened.is_alive():
+            opened.join(20)
+
+
+def store(port: int, *paths: Path, calling_ae: str = "PACS") -> list[int | None]:
+    """Send the bytes of these files over one association; return the statuses."""
+    syntaxes = [announced(path) for path in paths]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
+        with association(
+            port, calling_ae=calling_ae, contexts=tuple(dict.fromkeys(syntaxes))
+        ) as opened:
+            assert opened.is_established
+            return [opened.send_c_store(path).get("Status") for path in paths]
+
+
+def announced(path: Path) -> tuple[str, str]:
+    """Return SOP class and transfer syntax of a file, from its file meta."""
+    meta = read_file_meta_info(path)
+    return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)

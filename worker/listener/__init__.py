@@ -1,0 +1,1 @@
+"""Storage SCP: keep the image and its job, and only then answer Success."""

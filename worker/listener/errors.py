@@ -1,0 +1,133 @@
+"""Why an object was not taken, each with the DIMSE status that the sender sees."""
+
+from schemas.errors import BoneAgeError, PermanentError, TransientError
+
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700  # PS3.4 table B.2-1
+DATASET_DOES_NOT_MATCH = 0xA900  # PS3.4 table B.2-1
+CANNOT_UNDERSTAND = 0xC000  # PS3.4 table B.2-1
+CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 annex C.5
+PROCESSING_FAILURE = 0x0110  # PS3.7 annex C.5
+
+
+class StoreRefusedError(BoneAgeError):
+    """Nothing was kept, and the sender is told so."""
+
+    status: int = PROCESSING_FAILURE
+    comment: str = "Not stored"  #: Error Comment (0000,0902): at most 64 characters, no value
+    is_audited: bool = True
+
+
+class NoRoomError(StoreRefusedError, TransientError):
+    """The disk is at its high mark; it is taken again below the low mark."""
+
+    code = "receive.no_room"
+    status = OUT_OF_RESOURCES
+    comment = "Disk is full: send again later"
+    is_audited = False  # the audit trail is on the same disk
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The disk of the storage root is above storage.high_mark_percent, so nothing is taken "
+            "until it is below low_mark_percent. Free some space; the sender may send again."
+        )
+
+
+class SpoolWriteError(StoreRefusedError, TransientError):
+    """The disk would not take the object."""
+
+    code = "receive.disk"
+    status = OUT_OF_RESOURCES
+    comment = "Could not write to disk: send again later"
+    is_audited = False  # the audit trail is on the same disk
+
+    def __init__(self, *, errno: int | None) -> None:
+        super().__init__(
+            f"The spool could not be written (errno {errno}). Look at space, rights and mount of "
+            "the storage root; the sender may send again."
+        )
+
+
+class QueueWriteError(StoreRefusedError, TransientError):
+    """The object is on disk, but its job could not be committed."""
+
+    code = "receive.database"
+    status = OUT_OF_RESOURCES
+    comment = "Could not write to the database: send again later"
+    is_audited = False  # by the same database
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The job table could not be written, so the sender was told to try again. See the "
+            "traceback above this line, and `boneage doctor`."
+        )
+
+
+class TooLargeError(StoreRefusedError, TransientError):
+    """The object is larger than allowed."""
+
+    code = "receive.too_large"
+    status = OUT_OF_RESOURCES
+    comment = "Object is larger than this receiver allows"
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        super().__init__(
+            f"The object has more than {limit_bytes} bytes. If such objects should be taken, "
+            "raise listener.largest_file_megabytes."
+        )
+
+
+class UnreadableDatasetError(StoreRefusedError, PermanentError):
+    """The bytes are no data set in the negotiated transfer syntax."""
+
+    code = "receive.unreadable"
+    status = CANNOT_UNDERSTAND
+    comment = "Data set cannot be parsed"
+
+    def __init__(self, *, what: str) -> None:
+        """``what`` names the place in the structure; never a value."""
+        super().__init__(
+            f"The data set cannot be parsed: {what}. It was not kept. Ask the sender whether it "
+            "announced another transfer syntax than it sent, or cut the object off."
+        )
+
+
+class MismatchError(StoreRefusedError, PermanentError):
+    """The data set is not the object that the request announced."""
+
+    code = "receive.mismatch"
+    status = DATASET_DOES_NOT_MATCH
+
+    def __init__(self, *, keyword: str, found: str) -> None:
+        """``found`` is "absent", "malformed" or "other"; never the value."""
+        super().__init__(
+            f"{keyword} of the data set is {found}, so it is not the object that the request "
+            "announced. It was not kept. Ask the sender to repair the object."
+        )
+        self.comment = f"{keyword} is {found}"
+
+
+class WrongClassError(StoreRefusedError, PermanentError):
+    """The request names another SOP class than its presentation context."""
+
+    code = "receive.wrong_class"
+    status = CLASS_NOT_SUPPORTED
+    comment = "SOP class is not that of the presentation context"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request names another SOP class than its presentation context. It was not kept. "
+            "Ask the sender to propose a context for each SOP class."
+        )
+
+
+class UntestedLibraryError(PermanentError):
+    """The listener reaches into pynetdicom and was made for another version of it."""
+
+    code = "listener.library"
+
+    def __init__(self, *, found: str, expected: str) -> None:
+        super().__init__(
+            f"pynetdicom is {found}, but the listener guards its sockets and files in a way that "
+            f"was tested with {expected} alone. Install that version."
+        )

@@ -1,0 +1,211 @@
+"""Storage and Verification SCP: bytes on disk, reception and job committed, then Success."""
+
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+
+from schemas.config import ListenerSection, PeerSection
+from schemas.jobs import Receipt
+from worker.listener.contexts import supported_contexts
+from worker.listener.errors import PROCESSING_FAILURE, SUCCESS, StoreRefusedError
+from worker.listener.reception import Origin, Reception
+from worker.listener.spool import Spool
+from worker.listener.transport import SpoolingProvider, SpoolingServer, require_tested_library
+from worker.logs import log
+from worker.queue.jobs import JobQueue
+
+#: A-ASSOCIATE-RJ: permanent, by the service user, calling AE title not recognised (PS3.8 9.3.4)
+_CALLING_AE_NOT_RECOGNISED = (0x01, 0x01, 0x03)
+_MEGABYTE = 1_000_000
+_ACCEPT_POLL_SECONDS = 0.1  #: how soon `stop` is noticed
+_STOP_POLL_SECONDS = 0.02
+
+
+class Listener:
+    """The SCP of one worker.
+
+    Its handlers run in one thread for each association and share ``spool`` and ``queue``.
+    """
+
+    def __init__(
+        self,
+        section: ListenerSection,
+        *,
+        peers: Sequence[PeerSection],
+        spool: Spool,
+        queue: JobQueue,
+    ) -> None:
+        self._section = section
+        self._senders = frozenset(peer.ae_title.strip() for peer in peers if peer.sender)
+        self._spool = spool
+        self._reception = Reception(spool=spool, queue=queue)
+        self._server: SpoolingServer | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """Return the port that is bound; the configured one before ``start``."""
+        if self._server is None:
+            return self._section.port
+        return int(self._server.server_address[1])
+
+    @property
+    def is_listening(self) -> bool:
+        """Say whether the accepting thread is alive."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Remove old halves, bind the port and accept associations in the background.
+
+        Raises:
+            UntestedLibraryError: another pynetdicom is installed.
+            OSError: the port or the spool cannot be had.
+        """
+        require_tested_library()
+        self._reception.sweep()
+        section = self._section
+        limit_bytes = section.largest_file_megabytes * _MEGABYTE
+        server = SpoolingServer(
+            self._application(),
+            (section.host, section.port),
+            handlers=[
+                (evt.EVT_REQUESTED, self._handle_requested),
+                (evt.EVT_REJECTED, self._handle_rejected),
+                (evt.EVT_C_ECHO, self._handle_echo),
+                (evt.EVT_C_STORE, self._handle_store),
+            ],
+            open_incoming=partial(self._spool.open, limit_bytes=limit_bytes),
+        )
+        self._server = server
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(_ACCEPT_POLL_SECONDS,), name="listener", daemon=True
+        )
+        self._thread.start()
+        if not self._senders and not section.accept_unknown_calling_ae:
+            log.warning("listener.nobody_may_send", reason="no [[peer]] with sender = true")
+        log.info("listener.started", host=section.host, port=self.port)
+
+    def stop(self, *, grace_seconds: float = 5) -> None:
+        """Stop accepting, let what is arriving be answered, then abort what is still open.
+
+        Whatever is cut off was not acknowledged: its sender sends it again.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.shutdown()
+        end = time.monotonic() + grace_seconds
+        while busy := [one for one in server.active_associations if _provider(one).is_busy]:
+            if time.monotonic() > end:
+                log.warning("listener.cut_off", count=len(busy))
+                break
+            time.sleep(_STOP_POLL_SECONDS)
+        for association in server.active_associations:
+            association.abort()
+            association.join(grace_seconds)
+        log.info("listener.stopped")
+
+    def _application(self) -> AE:
+        section = self._section
+        application = AE(section.ae_title)
+        application.supported_contexts = supported_contexts()
+        application.require_called_aet = True
+        application.maximum_pdu_size = section.maximum_pdu_size
+        application.maximum_associations = section.maximum_associations
+        application.acse_timeout = section.acse_timeout_seconds
+        application.dimse_timeout = section.dimse_timeout_seconds
+        application.network_timeout = section.network_timeout_seconds
+        return application
+
+    # what pynetdicom calls
+
+    def _handle_requested(self, event: evt.Event) -> None:
+        # not AE.require_calling_aet: there, an empty list means everybody
+        association = event.assoc
+        calling_ae = _calling_ae(association)
+        if self._section.accept_unknown_calling_ae or calling_ae in self._senders:
+            return
+        association.acse.send_reject(*_CALLING_AE_NOT_RECOGNISED)
+        log.warning("association.refused", calling_ae=calling_ae, reason="calling_ae")
+        association.kill()  # returns when the peer has read it and closed
+
+    def _handle_rejected(self, event: evt.Event) -> None:
+        is_for_us = _called_ae(event.assoc) == self._section.ae_title.strip()
+        log.warning(
+            "association.refused",
+            calling_ae=_calling_ae(event.assoc),
+            reason="local_limit" if is_for_us else "called_ae",
+        )
+
+    def _handle_echo(self, event: evt.Event) -> int:
+        log.debug("association.echo", calling_ae=_calling_ae(event.assoc))
+        return SUCCESS
+
+    def _handle_store(self, event: evt.Event) -> int | Dataset:
+        """Keep the object and its job, then return the DIMSE status."""
+        began = time.monotonic()
+        calling_ae = _calling_ae(event.assoc)
+        try:
+            receipt = self._keep(event)
+        except StoreRefusedError as error:
+            log.warning(
+                "receive.refused",
+                calling_ae=calling_ae,
+                code=error.code,
+                status=f"0x{error.status:04X}",
+            )
+            return _answer(error)
+        except Exception:  # noqa: BLE001 - a bug of ours must reach the sender as a failure
+            log.exception("receive.failed", calling_ae=calling_ae)
+            return PROCESSING_FAILURE
+        log.info(
+            "receive.own_object" if receipt is None else "receive.kept",
+            receipt=receipt,
+            calling_ae=calling_ae,
+            milliseconds=round(1000 * (time.monotonic() - began)),
+        )
+        return SUCCESS
+
+    def _keep(self, event: evt.Event) -> Receipt | None:
+        association = event.assoc
+        origin = Origin(
+            calling_ae=_calling_ae(association),
+            called_ae=_called_ae(association),
+            peer_address=str(association.requestor.address),
+            context_class_uid=str(event.context.abstract_syntax),
+        )
+        provider = _provider(association)
+        name = str(event.dataset_path)
+        try:
+            return self._reception.keep(provider.take(name), origin)
+        finally:
+            provider.done(name)
+
+
+def _calling_ae(association: Association) -> str:
+    request = association.requestor.primitive
+    return str(request.calling_ae_title).strip() if request else ""
+
+
+def _called_ae(association: Association) -> str:
+    request = association.requestor.primitive
+    return str(request.called_ae_title).strip() if request else ""
+
+
+def _provider(association: Association) -> SpoolingProvider:
+    provider = association.dimse
+    if not isinstance(provider, SpoolingProvider):
+        raise TypeError("an association that this listener did not make")
+    return provider
+
+
+def _answer(error: StoreRefusedError) -> Dataset:
+    answer = Dataset()
+    answer.Status = error.status
+    answer.ErrorComment = error.comment
+    return answer

@@ -1,0 +1,235 @@
+"""Images on disk: halves in ``incoming/``, whole ones in ``spool/`` under a name of their content.
+
+A value that arrived over the network never becomes a path, and a file that was acknowledged is
+never written again.
+"""
+
+import hashlib
+import shutil
+import threading
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from struct import pack
+from typing import BinaryIO, Self
+
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
+
+from schemas.config import StorageSection
+from worker.files import keep_durably, sync_folder
+from worker.listener.errors import NoRoomError, SpoolWriteError, StoreRefusedError, TooLargeError
+from worker.logs import log
+
+INCOMING_FOLDER = "incoming"
+SPOOL_FOLDER = "spool"
+
+#: Fewer system calls for senders with small PDUs; larger than the largest PDU that we offer.
+_WRITE_BUFFER_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFile:
+    """One whole object, durable under its final name."""
+
+    spool_file: str  #: relative to the storage root
+    digest: str  #: sha256 of the data set without file meta, hexadecimal
+    size_bytes: int  #: of the data set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMeta:
+    """What the file meta says (PS3.10, section 7.1); taken from request and context, unchecked."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+    def encode(self) -> bytes:
+        """Return preamble, prefix and file meta as they stand before the data set."""
+        elements = pack("<HH2sHL2s", 2, 1, b"OB", 0, 2, b"\0\1") + b"".join(
+            _uid_element(number, uid)
+            for number, uid in (
+                (0x0002, self.sop_class_uid),
+                (0x0003, self.sop_instance_uid),
+                (0x0010, self.transfer_syntax_uid),
+                (0x0012, PYDICOM_IMPLEMENTATION_UID),
+            )
+        )
+        length = pack("<HH2sHL", 2, 0, b"UL", 4, len(elements))
+        return b"\0" * 128 + b"DICM" + length + elements
+
+
+def _uid_element(number: int, uid: str) -> bytes:
+    value = uid.encode("latin-1", "replace")
+    value += b"\0" * (len(value) % 2)
+    return pack("<HH2sH", 2, number, b"UI", len(value)) + value
+
+
+class IncomingFile:
+    """One object while it arrives; speaks to pynetdicom as its temporary file does.
+
+    A write that fails is remembered, not raised: the rest of the object is drained, so that the
+    sender gets a status that it understands instead of a broken connection.
+    """
+
+    def __init__(self, path: Path, *, meta: FileMeta, limit_bytes: int) -> None:
+        head = meta.encode()
+        self.path = path
+        self.meta = meta
+        self.dataset_offset = len(head)
+        self.size_bytes = 0
+        self._limit_bytes = limit_bytes
+        self._sha256 = hashlib.sha256()
+        self._error: StoreRefusedError | None = None
+        self._file: BinaryIO | None = None
+        try:
+            self._file = path.open("xb", buffering=_WRITE_BUFFER_BYTES)
+            self._file.write(head)
+        except OSError as error:
+            self._give_up(SpoolWriteError(errno=error.errno))
+
+    @property
+    def name(self) -> str:
+        """Return the path as pynetdicom asks for it."""
+        return str(self.path)
+
+    @property
+    def file(self) -> Self:
+        """Return itself: pynetdicom flushes ``file`` after every fragment."""
+        return self
+
+    def flush(self) -> None:
+        """Do nothing: ``finish`` flushes once."""
+
+    def refuse(self, error: StoreRefusedError) -> None:
+        """Drain this object from here on; ``finish`` raises ``error``."""
+        self._give_up(error)
+
+    def write(self, fragment: bytes) -> None:
+        """Append a fragment of the data set."""
+        if self._file is None:
+            return
+        self.size_bytes += len(fragment)
+        if self.size_bytes > self._limit_bytes:
+            self._give_up(TooLargeError(limit_bytes=self._limit_bytes))
+            return
+        self._sha256.update(fragment)
+        try:
+            self._file.write(fragment)
+        except OSError as error:
+            self._give_up(SpoolWriteError(errno=error.errno))
+
+    def finish(self) -> str:
+        """Flush and close; return the sha256 of the data set, hexadecimal.
+
+        Raises:
+            StoreRefusedError: it was not written whole, for the reason that the sender is told.
+        """
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError as error:
+                self._give_up(SpoolWriteError(errno=error.errno))
+            self._file = None
+        if self._error is not None:
+            raise self._error
+        return self._sha256.hexdigest()
+
+    def close(self) -> None:
+        """Do nothing: pynetdicom closes what the handler has long dealt with."""
+
+    def discard(self) -> None:
+        """Remove the half; does nothing once it was kept or discarded."""
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:  # what was not written is not wanted either
+                log.debug("receive.close_failed", errno=error.errno)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("receive.half_left", errno=error.errno)
+
+    def _give_up(self, error: StoreRefusedError) -> None:
+        self._error = error
+        self.discard()  # at once: a full disk needs the room
+
+
+class Spool:
+    """The image files below one storage root."""
+
+    def __init__(self, section: StorageSection) -> None:
+        self._root = section.root
+        self._incoming = section.root / INCOMING_FOLDER
+        self._high_mark_percent = section.high_mark_percent
+        self._low_mark_percent = min(section.low_mark_percent, section.high_mark_percent)
+        self._lock = threading.Lock()
+        self._is_full = False
+
+    def sweep(self) -> int:
+        """Make the folders, remove the halves that an earlier process left, and count them.
+
+        Call it before the first association of the only listener on this root.
+        """
+        (self._root / SPOOL_FOLDER).mkdir(parents=True, exist_ok=True)
+        self._incoming.mkdir(exist_ok=True)
+        sync_folder(self._root)
+        halves = [path for path in self._incoming.iterdir() if path.is_file()]
+        for half in halves:
+            half.unlink(missing_ok=True)
+        return len(halves)
+
+    def open(self, meta: FileMeta, *, limit_bytes: int) -> IncomingFile:
+        """Return a new half; one that drains the object if the disk is full.
+
+        A data set of more than ``limit_bytes`` is drained and refused as well.
+        """
+        path = self._incoming / f"{uuid.uuid4().hex}.part"
+        incoming = IncomingFile(path, meta=meta, limit_bytes=limit_bytes)
+        try:
+            if not self.has_room():
+                incoming.refuse(NoRoomError())
+        except OSError as error:
+            incoming.refuse(SpoolWriteError(errno=error.errno))
+        return incoming
+
+    def keep(self, incoming: IncomingFile, *, sop_instance_uid: str) -> KeptFile:
+        """Make ``incoming`` durable under the name of its UID and content.
+
+        If that name is there, the same data set was kept before, and that file stays.
+
+        Raises:
+            SpoolWriteError: the disk refused.
+        """
+        digest = incoming.finish()
+        name = hashlib.sha256(f"{sop_instance_uid}\n{digest}".encode()).hexdigest()
+        relative = f"{SPOOL_FOLDER}/{name[:2]}/{name}.dcm"
+        path = self._root / relative
+        try:
+            if not path.parent.is_dir():
+                path.parent.mkdir(exist_ok=True)
+                sync_folder(path.parent.parent)
+            if path.exists():
+                # it may have come moments before a power cut: its folder may not be on disk yet
+                sync_folder(path.parent)
+                incoming.discard()
+            else:
+                keep_durably(incoming.path, path)
+        except OSError as error:
+            raise SpoolWriteError(errno=error.errno) from error
+        return KeptFile(spool_file=relative, digest=digest, size_bytes=incoming.size_bytes)
+
+    def has_room(self) -> bool:
+        """Say whether the disk may take more: closed at the high mark until below the low one."""
+        usage = shutil.disk_usage(self._root)
+        percent = 100 * usage.used / (usage.used + usage.free)  # as `df` reckons it
+        with self._lock:
+            mark = self._low_mark_percent if self._is_full else self._high_mark_percent
+            was_full, self._is_full = self._is_full, percent >= mark
+            is_full = self._is_full
+        if is_full and not was_full:
+            log.error("disk.high_mark_reached", percent=round(percent, 1))
+        if was_full and not is_full:
+            log.info("disk.low_mark_reached", percent=round(percent, 1))
+        return not is_full
