@@ -5,7 +5,6 @@ from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
-import cv2
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
@@ -18,6 +17,7 @@ from schemas.results import ResultContent
 from worker.inference.estimate import Finding, ImageReader
 from worker.inference.pictures import Wrapping, read_picture, wrap_as_radiograph
 from worker.inference.received import ReceivedImage, received
+from worker.operations.pictures import write_png
 from worker.operations.records import Record
 from worker.reporting.structured_report import build_structured_report
 
@@ -93,7 +93,7 @@ def write_objects(reading: FileReading, folder: Path) -> tuple[Path, ...]:
     paths = tuple(folder / f"{stem}-{kind}" for kind in ("sr.dcm", "sc.dcm", "sc.png"))
     report.save_as(paths[0], enforce_file_format=True)
     finding.capture.save_as(paths[1], enforce_file_format=True)
-    cv2.imwrite(str(paths[2]), cv2.cvtColor(finding.page, cv2.COLOR_RGB2BGR))
+    write_png(paths[2], finding.page)
     return paths
 
 
