@@ -3,6 +3,7 @@
 import copy
 import os
 import zipfile
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -112,9 +113,7 @@ def hand_radiograph(pixels: Stored | None = None, /, **overrides: object) -> Dat
     is_inverted = overrides.get("PhotometricInterpretation") == "MONOCHROME1"
     if is_inverted:
         stored = (2**bits_stored - 1 - stored).astype(stored.dtype)
-    dataset = wrap_as_radiograph(stored, _CHILD)
-    dataset.BitsStored, dataset.HighBit = bits_stored, bits_stored - 1
-    dataset.WindowCenter, dataset.WindowWidth = 2 ** (bits_stored - 1), 2**bits_stored
+    dataset = wrap_as_radiograph(stored, replace(_CHILD, bits_stored=bits_stored))
     dataset.PresentationLUTShape = "INVERSE" if is_inverted else "IDENTITY"
     dataset.BurnedInAnnotation = "NO"
     dataset.PatientOrientation = ["R", "F"]

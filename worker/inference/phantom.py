@@ -1,6 +1,7 @@
 """The constancy phantom as a DICOM object, marked as what it is in every place a person looks."""
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from pydicom.dataset import Dataset
 
@@ -8,6 +9,8 @@ from schemas.images import Sex
 from schemas.phantom import PHANTOM_PATIENT_ID, PHANTOM_PATIENT_NAME
 from worker.inference.header import DAYS_PER_MONTH
 from worker.inference.pictures import Stored, Wrapping, wrap_as_radiograph
+
+PHANTOM_BITS: Final = 12  # what models.phantom draws
 
 
 def phantom_radiograph(
@@ -37,6 +40,7 @@ def phantom_radiograph(
             birth_date=(taken_at - timedelta(days=age_months * DAYS_PER_MONTH)).date(),
             laterality="L",
             study_description="XR BONE AGE PHANTOM",
+            bits_stored=min(8 * pixels.dtype.itemsize, PHANTOM_BITS),
             uid_seed=uid_seed,
         ),
     )

@@ -33,6 +33,7 @@ class Wrapping:
     birth_date: date | None = None
     laterality: str = "U"  #: L, R, or U for unknown (PS3.3 C.8.11.5.1, Image Laterality)
     study_description: str = "XR BONE AGE"
+    bits_stored: int | None = None  #: of the 16 of a uint16 picture; none: all
     uid_seed: str = ""  #: another seed gives other UIDs to the same picture
 
 
@@ -84,7 +85,7 @@ def wrap_as_radiograph(pixels: Stored, wrapping: Wrapping) -> Dataset:
     _set_patient(dataset, wrapping)
     _set_study(dataset, wrapping)
     _set_acquisition(dataset, wrapping)
-    _set_pixels(dataset, pixels)
+    _set_pixels(dataset, pixels, bits_stored=wrapping.bits_stored)
     _set_uids(dataset, seed=hashlib.sha256(repr(wrapping).encode() + pixels.tobytes()).hexdigest())
     return dataset
 
@@ -127,20 +128,20 @@ def _set_acquisition(dataset: Dataset, wrapping: Wrapping) -> None:
     dataset.LossyImageCompression = "00"
 
 
-def _set_pixels(dataset: Dataset, pixels: Stored) -> None:
-    bits = pixels.dtype.itemsize * 8
+def _set_pixels(dataset: Dataset, pixels: Stored, *, bits_stored: int | None) -> None:
+    allocated = pixels.dtype.itemsize * 8
+    bits = bits_stored or allocated
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated = dataset.BitsStored = bits
-    dataset.HighBit = bits - 1
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = allocated, bits, bits - 1
     dataset.PixelRepresentation = 0
     dataset.PixelIntensityRelationship = "LOG"
     dataset.PixelIntensityRelationshipSign = -1
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
     dataset.PresentationLUTShape = "IDENTITY"
     dataset.WindowCenter, dataset.WindowWidth = 2 ** (bits - 1), 2**bits  # the identity, C.11.2.1.2
-    vr = "OB" if bits == 8 else "OW"  # noqa: PLR2004 - PS3.5 A.2
+    vr = "OB" if allocated == 8 else "OW"  # noqa: PLR2004 - PS3.5 A.2
     content = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
     dataset.add_new("PixelData", vr, content + b"\0" * (len(content) % 2))
 

@@ -114,10 +114,7 @@ def voi_values(
     for item in items_of(dataset, "VOILUTSequence"):
         return look_up(values, _lookup_table(item, dataset))
     window = _window(dataset)
-    return (values, possible) if window is None else (apply_window(values, window), UNIT)
-
-
-UNIT = ValueRange(low=0.0, high=1.0)
+    return (apply_window(values, window, possible) if window else values), possible
 
 
 def look_up(
@@ -128,8 +125,12 @@ def look_up(
     return table.entries[index], ValueRange(low=0.0, high=float(2**table.bits - 1))
 
 
-def apply_window(values: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-    """Return the values through the window, 0.0 … 1.0.
+def apply_window(
+    values: NDArray[np.float32], window: Window, possible: ValueRange
+) -> NDArray[np.float32]:
+    """Return the values through the window, spread over their whole possible range.
+
+    So a window as wide as the range changes nothing.
 
     Raises:
         UnsuitableImageError: the width is below what the function allows, or the function is none
@@ -142,12 +143,13 @@ def apply_window(values: NDArray[np.float32], window: Window) -> NDArray[np.floa
         raise _unsupported("WindowWidth", f"{window.width:g}", f"more than {least:g}")
     if window.function == "SIGMOID":
         steps = np.clip(-4.0 * (values - window.center) / window.width, -80.0, 80.0)
-        curved: NDArray[np.float32] = (1.0 / (1.0 + np.exp(steps))).astype(np.float32)
-        return curved
-    shift = 0.5 if window.function == "LINEAR" else 0.0
-    center, width = window.center - shift, window.width - 2 * shift
-    clipped: NDArray[np.float32] = np.clip((values - center) / width + 0.5, 0.0, 1.0)
-    return clipped.astype(np.float32, copy=False)
+        unit = 1.0 / (1.0 + np.exp(steps))
+    else:
+        shift = 0.5 if window.function == "LINEAR" else 0.0
+        center, width = window.center - shift, window.width - 2 * shift
+        unit = np.clip((values - center) / width + 0.5, 0.0, 1.0)
+    spread: NDArray[np.float32] = unit * (possible.high - possible.low) + possible.low
+    return spread.astype(np.float32, copy=False)
 
 
 def invert(values: NDArray[np.float32], possible: ValueRange) -> NDArray[np.float32]:

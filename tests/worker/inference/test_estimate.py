@@ -1,0 +1,139 @@
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from schemas.assessments import MaturityClass, NoAssessment
+from schemas.errors import UnsuitableImageError
+from schemas.estimates import GateVerdict, QualityFlag
+from schemas.images import Sex, SexSource
+from schemas.jobs import Outcome
+from schemas.refusals import RefusalReason
+from schemas.results import ResultContent
+from tests.builders import ABSENT, hand_radiograph, real_hand
+from tests.fakes import Clock, StubEstimator
+from tests.worker.inference.conftest import image_reader
+from worker.inference.estimate import Revision
+from worker.inference.received import received
+
+FROM_PIXELS = StubEstimator(age_months=None)
+
+
+def test_an_estimate_is_assessed_by_the_site_profile() -> None:
+    content = image_reader().read(received(hand_radiograph())).content
+
+    assert content.outcome is Outcome.ESTIMATED
+    assert content.assessment is not None
+    assert content.assessment.maturity in MaturityClass
+    assert content.profile.digest
+
+
+def test_without_a_birth_date_there_is_no_assessment() -> None:
+    content = image_reader().read(received(hand_radiograph(PatientBirthDate=""))).content
+
+    assert (content.assessment, content.no_assessment) == (None, NoAssessment.NO_AGE)
+    assert len(content.estimates) == 1
+
+
+def test_without_sex_there_are_two_estimates_and_no_assessment() -> None:
+    content = image_reader().read(received(hand_radiograph(PatientSex="O"))).content
+
+    assert (content.assessment, content.no_assessment) == (None, NoAssessment.NO_SEX)
+    assert [each.sex for each in content.estimates] == [Sex.FEMALE, Sex.MALE]
+
+
+def test_what_the_operator_says_of_the_sex_stands_in_the_content() -> None:
+    finding = image_reader().read(received(hand_radiograph(PatientSex="O")), sex=Sex.MALE)
+
+    assert [each.sex for each in finding.content.estimates] == [Sex.MALE]
+    assert finding.content.source.sex.source is SexSource.OPERATOR
+
+
+def test_an_inverted_pair_gives_one_number() -> None:
+    pair = [
+        hand_radiograph(PhotometricInterpretation=each, WindowCenter=ABSENT, WindowWidth=ABSENT)
+        for each in ("MONOCHROME1", "MONOCHROME2")
+    ]
+
+    ages = [image_reader(FROM_PIXELS).read(received(each)).content.estimates for each in pair]
+
+    assert ages[0] == ages[1]
+
+
+def test_doubts_of_header_and_gate_come_together() -> None:
+    gate = GateVerdict(refusal=None, flags=(QualityFlag.LOW_CONTRAST,))
+    image = received(hand_radiograph(PatientAge="007Y"))
+
+    content = image_reader(StubEstimator(verdict=gate)).read(image).content
+
+    assert content.flags == (QualityFlag.AGE_CONTRADICTION, QualityFlag.LOW_CONTRAST)
+
+
+def test_an_image_that_must_not_be_read_raises() -> None:
+    image = received(hand_radiograph(PatientBirthDate="19800101"))
+
+    with pytest.raises(UnsuitableImageError) as refused:
+        image_reader().read(image)
+
+    assert refused.value.reason is RefusalReason.AGE_OUTSIDE_RANGE
+
+
+@pytest.mark.parametrize("overrides", [{}, {"PixelData": ABSENT}, {"Rows": ABSENT}], ids=str)
+def test_a_refusal_has_a_page_with_or_without_an_image(overrides: dict[str, object]) -> None:
+    finding = image_reader().refuse(
+        received(hand_radiograph(**overrides)),
+        reason=RefusalReason.NO_PIXEL_DATA,
+        detail="PixelData: absent",
+    )
+
+    assert finding.content.outcome is Outcome.REFUSED
+    assert finding.content.estimates == ()
+    assert finding.page.ndim == 3
+    assert finding.capture.Rows == finding.page.shape[0]
+
+
+def test_a_revision_names_what_it_supersedes() -> None:
+    revision = Revision(number=3, predecessor_uids=("1.2.3",))
+
+    content = image_reader().read(received(hand_radiograph()), revision).content
+
+    assert (content.revision, content.predecessor_uids) == (3, ("1.2.3",))
+
+
+def test_the_content_survives_its_file() -> None:
+    content = image_reader().read(received(hand_radiograph())).content
+
+    assert ResultContent.from_json(content.to_json()) == content
+
+
+def test_the_time_of_the_content_is_local_with_its_offset() -> None:
+    clock = Clock()
+
+    content = image_reader(clock=clock).read(received(hand_radiograph())).content
+
+    assert content.created_at == clock()
+    assert isinstance(content.created_at.utcoffset(), timedelta)
+
+
+def test_every_step_is_timed() -> None:
+    timings = image_reader().read(received(hand_radiograph())).timings_ms
+
+    assert set(timings) == {"decode", "check", "read", "draw", "capture"}
+
+
+@pytest.mark.parametrize("name", ["rsna_full/1378.png", "rsna_half/14729.webp"])
+def test_a_real_hand_gives_one_number_as_dx_as_cr_and_inverted(name: str) -> None:
+    picture = real_hand(name)
+    plain: dict[str, object] = {"WindowCenter": ABSENT, "WindowWidth": ABSENT}
+    variants = (
+        hand_radiograph(picture, **plain),
+        hand_radiograph(picture, Modality="CR", **plain),
+        hand_radiograph(picture, PhotometricInterpretation="MONOCHROME1", **plain),
+    )
+
+    ages = {
+        image_reader(FROM_PIXELS).read(received(each)).content.estimates[0].age_months
+        for each in variants
+    }
+
+    assert ages == {FROM_PIXELS.months(picture.astype(np.float32), Sex.FEMALE)}
