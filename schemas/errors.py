@@ -171,3 +171,16 @@ class AuditAnchorError(PermanentError):
             "Nothing was sealed. Put the key back that belongs to it; if the file itself is "
             "damaged, keep it as evidence, move it away and run `boneage audit verify`."
         )
+
+
+class DatabaseUnavailableError(TransientError):
+    """The database did not do what it was asked; nothing of that transaction was written."""
+
+    code = "database.unavailable"
+
+    def __init__(self, *, found: str) -> None:
+        super().__init__(
+            f"The database cannot be used now ({found}). Nothing of this step was written; it is "
+            "tried again. Look at the space and rights of the storage root, or at the database "
+            "server and [database] url."
+        )

@@ -18,10 +18,11 @@ from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError  # noqa: A004 - theirs
 from sqlalchemy.orm import Session
 
 import schemas.migrations
-from schemas.errors import BackupUnsupportedError, SchemaMismatchError
+from schemas.errors import BackupUnsupportedError, DatabaseUnavailableError, SchemaMismatchError
 from schemas.tables import Installation
 from worker.files import keep_durably
 from worker.queue.dialect import insert_or_ignore
@@ -89,17 +90,36 @@ def _begin_postgresql(connection: Connection) -> None:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """Open one transaction that sees one state of the database and cannot write."""
+    """Open one transaction that sees one state of the database and cannot write.
+
+    Raises:
+        DatabaseUnavailableError: the database did not answer.
+    """
     reader = engine.execution_options(**{_READ_ONLY: True})
-    with Session(reader) as session, session.begin():
+    with _plain_errors(), Session(reader) as session, session.begin():
         yield session
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
-    """Open one transaction that is committed at the end, or rolled back by an error."""
-    with Session(engine) as session, session.begin():
+    """Open one transaction that is committed at the end, or rolled back by an error.
+
+    Raises:
+        DatabaseUnavailableError: the database did not take it; nothing of it was written.
+    """
+    with _plain_errors(), Session(engine) as session, session.begin():
         yield session
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn what a database says when it is away, full or busy into an error of ours."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, TimeoutError) as error:
+        told = getattr(error, "orig", None)
+        name = getattr(told, "sqlite_errorname", None) or getattr(told, "sqlstate", None)
+        raise DatabaseUnavailableError(found=name or type(told or error).__name__) from error
 
 
 def time_of(session: Session, now: Callable[[], datetime]) -> datetime:
@@ -127,11 +147,13 @@ def require_current_schema(engine: Engine) -> None:
 
     Raises:
         SchemaMismatchError: it is older, newer, or not there.
+        DatabaseUnavailableError: the database did not answer.
     """
     expected = _head()
     found = None
     if not _is_absent(engine):
-        with engine.execution_options(**{_READ_ONLY: True}).begin() as connection:
+        reader = engine.execution_options(**{_READ_ONLY: True})
+        with _plain_errors(), reader.begin() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
     if found != expected:
         raise SchemaMismatchError(found=found or "none", expected=expected)
@@ -145,11 +167,12 @@ def upgrade(engine: Engine, *, backup_folder: Path | None) -> str:
 
     Raises:
         SchemaMismatchError: the database is newer than this software.
+        DatabaseUnavailableError: the database did not answer, or took no step.
     """
     if engine.url.get_backend_name() == "sqlite" and engine.url.database:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     head = _head()
-    with engine.begin() as connection:
+    with _plain_errors(), engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         found = MigrationContext.configure(connection).get_current_revision()

@@ -125,7 +125,8 @@ class JobQueue:
             job = self._held(book, claim)
             self._mark_examined(book, job)
             add_result(book, job, result)
-            job.outcome, job.reason, job.error = result.outcome, result.reason or None, None
+            job.outcome, job.reason = result.outcome, result.reason or None
+            job.error = result.error or None
             detail = {"revision": job.revision, "orders": len(result.orders)}
             book.move(
                 job,

@@ -79,3 +79,8 @@ def queue(engine: Engine, clock: Clock) -> JobQueue:
 @pytest.fixture
 def outbox(engine: Engine, clock: Clock) -> Outbox:
     return Outbox(engine, now=clock, actor="test")
+
+
+@pytest.fixture
+def queue_of_next_release(engine: Engine, clock: Clock) -> JobQueue:
+    return JobQueue(engine, now=clock, actor="test", release="r2", retry=RETRY)
