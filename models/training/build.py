@@ -21,11 +21,11 @@ from models.phantom import digest_of_pixels, draw_phantom
 from models.release.load import load_release
 from models.release.manifest import MANIFEST_FILE, RELEASES, digest_of_file
 from models.release.write import write_manifest
-from models.training.annotations import digest_of_annotations, read_annotations
-from models.training.data import TRAINING_FOLDER
+from models.training.annotations import digest_of_annotations
+from models.training.cohort import Cohort
 from models.training.evaluate import Progress, ask, evaluate, ignore_progress
 from models.training.places import default_data
-from models.training.split import Part, digest_of_split, read_split, select
+from models.training.split import Part
 from models.training.train import RunFolder
 from schemas.errors import UsageError
 from schemas.estimates import HandImage
@@ -79,7 +79,7 @@ class _Run:
     record: dict[str, Any]
 
 
-def _read_runs(paths: Sequence[Path]) -> list[_Run]:
+def _read_runs(paths: Sequence[Path], cohort: Cohort) -> list[_Run]:
     runs = []
     for path in paths:
         folder = RunFolder(path=path)
@@ -90,8 +90,8 @@ def _read_runs(paths: Sequence[Path]) -> list[_Run]:
     for key in ("preprocessing", "split_sha256", "training_data_sha256"):
         if len({json.dumps(run.record[key]) for run in runs}) != 1:
             raise RunMismatchError(problem=f"they differ in {key}")
-    if runs[0].record["split_sha256"] != digest_of_split():
-        raise RunMismatchError(problem="the split is not the committed one")
+    if runs[0].record["split_sha256"] != cohort.split_sha256:
+        raise RunMismatchError(problem="they were trained with another split")
     return runs
 
 
@@ -122,11 +122,10 @@ def _write_member(folder: Path, run: _Run) -> Member:
 
 
 def _draft(
-    name: str, version: str, members: Sequence[Member], *, data: Path, rule: PreprocessingRule
+    name: str, version: str, members: Sequence[Member], *, cohort: Cohort, rule: PreprocessingRule
 ) -> Manifest:
     """Return the manifest before anything was measured with it."""
-    annotations = [one for one in read_annotations(data) if one.folder == TRAINING_FOLDER]
-    training = select(annotations, Part.TRAIN, read_split())
+    training = cohort.select(Part.TRAIN)
     ages = [one.age_months for one in training]
     girls = sum(one.sex is Sex.FEMALE for one in training)
     unknown = IntervalGroup(sex="*", half_width_months=0.0, n=0)
@@ -145,7 +144,7 @@ def _draft(
             oldest=max(ages),
         ),
         training_data_sha256=digest_of_annotations(training),
-        split_sha256=digest_of_split(),
+        split_sha256=cohort.split_sha256,
         youngest_months=min(ages),
         oldest_months=max(ages),
         preprocessing=rule,
@@ -162,10 +161,8 @@ def _draft(
     )
 
 
-def _calibrate(ensemble: Ensemble, *, data: Path, progress: Progress) -> Calibration:
-    annotations = [one for one in read_annotations(data) if one.folder == TRAINING_FOLDER]
-    children = select(annotations, Part.CALIBRATE, read_split())
-    answers = ask(ensemble, children, data=data, progress=progress)
+def _calibrate(ensemble: Ensemble, *, cohort: Cohort, progress: Progress) -> Calibration:
+    answers = ask(ensemble, cohort.select(Part.CALIBRATE), cohort=cohort, progress=progress)
     return fit_calibration(
         [
             Scored(sex=told.sex, label_months=told.age_months, age_months=said.age_months)
@@ -184,7 +181,7 @@ def build_release(
     name: str,
     runs: Sequence[Path],
     *,
-    data: Path,
+    cohort: Cohort,
     version: str = "1",
     releases: Path = RELEASES,
     progress: Progress = ignore_progress,
@@ -197,7 +194,7 @@ def build_release(
     Args:
         name: folder name of the release.
         runs: folders that ``train`` returned, one for each member.
-        data: folder with ``annotation.csv`` and the zips.
+        cohort: the children; those of ``calibrate`` fit the intervals, those of ``test`` the table.
         version: version of the release.
         releases: where the folder is put.
         progress: told how many children are done.
@@ -206,21 +203,21 @@ def build_release(
         RunMismatchError: the runs do not belong together.
         NoTrainingDataError: the data are not there.
     """
-    read = _read_runs(runs)
+    read = _read_runs(runs, cohort)
     rule = PreprocessingRule.model_validate(read[0].record["preprocessing"])
     draft = releases / f".{name}.part"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     members = [_write_member(draft, run) for run in read]
-    manifest = _draft(name, version, members, data=data, rule=rule)
+    manifest = _draft(name, version, members, cohort=cohort, rule=rule)
     write_manifest(draft, manifest)
     ensemble = Ensemble(load_release(draft))
-    calibration = _calibrate(ensemble, data=data, progress=progress)
+    calibration = _calibrate(ensemble, cohort=cohort, progress=progress)
     known = manifest.phantom.model_copy(update={"known_value_months": _read_phantom(ensemble)})
     write_manifest(
         draft, manifest.model_copy(update={"calibration": calibration, "phantom": known})
     )
-    finished = evaluate(draft, data=data, progress=progress)
+    finished = evaluate(draft, cohort=cohort, progress=progress)
     final = releases / name
     if (final / MANIFEST_FILE).exists():
         shutil.rmtree(final)
@@ -240,7 +237,7 @@ def main() -> None:
     build_release(
         given.name,
         given.runs,
-        data=given.data,
+        cohort=Cohort(data=given.data),
         version=given.version,
         releases=given.releases,
     )

@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from models.training.annotations import Annotation, RadiographArchive, read_annotations
+from models.training.annotations import Annotation
 from models.training.augmentation import Augmentation, augment
+from models.training.cohort import Cohort
 from models.training.recipe import Recipe
-from models.training.split import Part, read_split, select
+from models.training.split import Part
 from models.transforms import normalise, resize_unit_range, to_working_image
 from schemas.images import Sex
 from schemas.releases import PreprocessingRule
-
-#: every child stands in this folder; the other two hold some of them at a higher resolution
-TRAINING_FOLDER = "rsna_299"
 
 Example = tuple[Tensor, Tensor, Tensor]
 
@@ -34,7 +32,7 @@ def _cache_path(
 
 
 def prepare_images(
-    data: Path,
+    cohort: Cohort,
     annotations: Sequence[Annotation],
     *,
     size: int,
@@ -50,10 +48,10 @@ def prepare_images(
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         if size == rule.working_size:
-            _write_images(path, _decode(data, annotations, rule), len(annotations), size)
+            _write_images(path, _decode(cohort, annotations, rule), len(annotations), size)
         else:
             working = prepare_images(
-                data, annotations, size=rule.working_size, rule=rule, cache=cache
+                cohort, annotations, size=rule.working_size, rule=rule, cache=cache
             )
             resized = (resize_unit_range(one.astype(np.float32), size=size) for one in working)
             _write_images(path, resized, len(annotations), size)
@@ -62,9 +60,9 @@ def prepare_images(
 
 
 def _decode(
-    data: Path, annotations: Sequence[Annotation], rule: PreprocessingRule
+    cohort: Cohort, annotations: Sequence[Annotation], rule: PreprocessingRule
 ) -> Iterator[NDArray[np.float32]]:
-    archive = RadiographArchive(data)
+    archive = cohort.open_archive()
     for one in annotations:
         pixels = archive.read(folder=one.folder, image_id=one.image_id)
         yield to_working_image(pixels, rule=rule)
@@ -120,16 +118,16 @@ class Radiographs(Dataset[Example]):
 class RadiographModule(lightning.LightningDataModule):
     """Training and validation children at the size that the recipe asks for in each pass."""
 
-    def __init__(self, recipe: Recipe, *, data: Path, cache: Path, rule: PreprocessingRule) -> None:
+    def __init__(
+        self, recipe: Recipe, *, cohort: Cohort, cache: Path, rule: PreprocessingRule
+    ) -> None:
         super().__init__()
         self._recipe = recipe
-        self._data = data
+        self._cohort = cohort
         self._cache = cache
         self._rule = rule
-        annotations = [one for one in read_annotations(data) if one.folder == TRAINING_FOLDER]
-        parts = read_split()
-        self.training = select(annotations, Part.TRAIN, parts)
-        self.validation = select(annotations, Part.VALIDATE, parts)
+        self.training = cohort.select(Part.TRAIN)
+        self.validation = cohort.select(Part.VALIDATE)
 
     @property
     def age_mean_months(self) -> float:
@@ -148,7 +146,7 @@ class RadiographModule(lightning.LightningDataModule):
 
     def _images(self, annotations: Sequence[Annotation], size: int) -> NDArray[np.float16]:
         return prepare_images(
-            self._data, annotations, size=size, rule=self._rule, cache=self._cache
+            self._cohort, annotations, size=size, rule=self._rule, cache=self._cache
         )
 
     def _epoch(self) -> int:

@@ -13,17 +13,16 @@ import numpy as np
 from models.ensemble import Ensemble, load_estimator
 from models.release.card import format_table
 from models.release.write import rewrite_metrics
-from models.training.annotations import Annotation, RadiographArchive, read_annotations
+from models.training.annotations import Annotation
+from models.training.cohort import NATIVE, Cohort
 from models.training.metrics import Outcomes, measure, measure_groups
 from models.training.places import default_data
-from models.training.split import Part, read_split, select
+from models.training.split import Part
+from models.training.variants import VARIANTS, Variant, as_it_is
 from schemas.estimates import BoneAgeEstimate, HandImage
-from schemas.images import Sex
 from schemas.releases import Manifest, MetricRow
 
 BATCH = 32
-#: folders with native aspect; they go the way of a clinical image
-NATIVE = ("rsna_half", "rsna_full")
 
 #: told after each batch: children done, children in all
 Progress = Callable[[int, int], None]
@@ -46,7 +45,8 @@ def ask(
     ensemble: Ensemble,
     annotations: Sequence[Annotation],
     *,
-    data: Path,
+    cohort: Cohort,
+    variant: Variant = as_it_is,
     progress: Progress = ignore_progress,
 ) -> Answers:
     """Return what the release says about labelled radiographs, read as serving reads them.
@@ -57,13 +57,13 @@ def ask(
     Raises:
         NoTrainingDataError: a zip is not there.
     """
-    archive = RadiographArchive(data)
+    archive = cohort.open_archive()
     estimates: list[BoneAgeEstimate] = []
     refused = 0
     for first in range(0, len(annotations), BATCH):
         batch = annotations[first : first + BATCH]
         pixels = [
-            archive.read(folder=one.folder, image_id=one.image_id).astype(np.float32)
+            variant(archive.read(folder=one.folder, image_id=one.image_id).astype(np.float32))
             for one in batch
         ]
         refused += sum(ensemble.check(one).refusal is not None for one in pixels)
@@ -103,30 +103,39 @@ def member_rows(answers: Answers) -> list[MetricRow]:
 
 
 def measure_release(
-    ensemble: Ensemble, *, data: Path, progress: Progress = ignore_progress
+    ensemble: Ensemble, *, cohort: Cohort, progress: Progress = ignore_progress
 ) -> tuple[list[MetricRow], int]:
     """Return the whole table, and how many of the test images the gate refuses.
 
     Rows without prefix: the 299 by 299 files of all test children. Rows "native aspect": the same
-    children where a half- or full-resolution image exists, through the path of a clinical image.
+    children where a half- or full-resolution image exists, through the path of a clinical image,
+    as it is and as ``models.training.variants`` changes it.
     """
-    test = select(read_annotations(data), Part.TEST, read_split())
-    small = ask(
-        ensemble, [one for one in test if one.folder not in NATIVE], data=data, progress=progress
-    )
-    native = ask(
-        ensemble, [one for one in test if one.folder in NATIVE], data=data, progress=progress
-    )
+    small = ask(ensemble, cohort.select(Part.TEST), cohort=cohort, progress=progress)
     rows = measure_groups(outcomes_of(small)) + member_rows(small)
-    whole = outcomes_of(native)
-    rows.append(measure("native aspect, all", whole))
-    for sex, name in ((Sex.FEMALE, "girls"), (Sex.MALE, "boys")):
-        rows.append(measure(f"native aspect, {name}", whole.where(whole.sexes == sex.value)))
+    shown = cohort.select(Part.TEST, folders=NATIVE)
+    if not shown:
+        return rows, small.refused
+    native = ask(ensemble, shown, cohort=cohort, progress=progress)
+    rows += native_rows(outcomes_of(native))
+    for name, variant in VARIANTS.items():
+        changed = ask(ensemble, shown, cohort=cohort, variant=variant, progress=progress)
+        rows.append(measure(f"native aspect, {name}", outcomes_of(changed)))
     return rows, small.refused + native.refused
 
 
+def native_rows(outcomes: Outcomes) -> list[MetricRow]:
+    """Return rows for the images of native aspect: all, girls, boys."""
+    rows = measure_groups(outcomes, prefix="native aspect, ")
+    return [row for row in rows if not row.group.endswith("months")]
+
+
 def evaluate(
-    release: str | Path, *, data: Path, device: str = "cpu", progress: Progress = ignore_progress
+    release: str | Path,
+    *,
+    cohort: Cohort,
+    device: str = "cpu",
+    progress: Progress = ignore_progress,
 ) -> Manifest:
     """Measure a release on the test part and write table and card into its folder.
 
@@ -135,7 +144,7 @@ def evaluate(
         PermanentError: the release cannot be loaded.
     """
     ensemble = load_estimator(release, device=device)
-    rows, refused = measure_release(ensemble, data=data, progress=progress)
+    rows, refused = measure_release(ensemble, cohort=cohort, progress=progress)
     return rewrite_metrics(ensemble.folder, metrics=rows, refused=refused)
 
 
@@ -145,7 +154,7 @@ def main() -> None:
     parser.add_argument("release")
     parser.add_argument("--data", type=Path, default=default_data())
     given = parser.parse_args()
-    manifest = evaluate(given.release, data=given.data)
+    manifest = evaluate(given.release, cohort=Cohort(data=given.data))
     print(format_table(manifest.metrics))  # noqa: T201 - the answer of a command
 
 

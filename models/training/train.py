@@ -21,11 +21,11 @@ from models.networks import BoneAgeNetwork, build_network
 from models.networks.pretrained import load_imagenet_weights
 from models.training.annotations import digest_of_annotations
 from models.training.averaging import WarmAverage
+from models.training.cohort import Cohort
 from models.training.data import RadiographModule
 from models.training.module import BoneAgeTraining
 from models.training.places import default_data
 from models.training.recipe import Recipe, read_recipe
-from models.training.split import digest_of_split
 from models.transforms import DEFAULT_RULE
 from schemas.releases import PreprocessingRule
 
@@ -80,7 +80,7 @@ def _commit() -> str:
 
 
 def _describe_run(
-    recipe: Recipe, module: RadiographModule, rule: PreprocessingRule
+    recipe: Recipe, module: RadiographModule, cohort: Cohort, rule: PreprocessingRule
 ) -> dict[str, Any]:
     return {
         "recipe": recipe.as_dict(),
@@ -90,7 +90,7 @@ def _describe_run(
         "training_children": len(module.training),
         "validation_children": len(module.validation),
         "training_data_sha256": digest_of_annotations(module.training),
-        "split_sha256": digest_of_split(),
+        "split_sha256": cohort.split_sha256,
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("torch", "timm", "lightning", "numpy")},
@@ -133,13 +133,12 @@ class _KeepRecord(lightning.Callback):
             lines.write(f"{trainer.current_epoch + 1},{size},{error:.3f},{at}\n")
 
 
-def train(  # noqa: PLR0913 - all but the recipe are places, given by name
+def train(
     recipe: str | Path,
     overrides: Sequence[str] = (),
     *,
-    data: Path,
+    cohort: Cohort,
     runs: Path,
-    cache: Path | None = None,
     rule: PreprocessingRule = DEFAULT_RULE,
     progress: bool = True,
 ) -> RunFolder:
@@ -148,9 +147,8 @@ def train(  # noqa: PLR0913 - all but the recipe are places, given by name
     Args:
         recipe: name of a shipped recipe, or path of a TOML file.
         overrides: ``key=value``.
-        data: folder with ``annotation.csv`` and the zips.
-        runs: the run writes ``runs/<recipe name>``.
-        cache: prepared images; ``runs/cache`` unless given.
+        cohort: the children, and which of them train and validate.
+        runs: the run writes ``runs/<recipe name>``; prepared images are kept in ``runs/cache``.
         rule: preprocessing; the release will carry it.
         progress: show Lightning's progress bar.
 
@@ -164,11 +162,11 @@ def train(  # noqa: PLR0913 - all but the recipe are places, given by name
     if plan.threads:
         torch.set_num_threads(plan.threads)
     lightning.seed_everything(plan.seed, verbose=False)
-    module = RadiographModule(plan, data=data, cache=cache or runs / "cache", rule=rule)
+    module = RadiographModule(plan, cohort=cohort, cache=runs / "cache", rule=rule)
     training = BoneAgeTraining(
         _start_network(plan, module), plan, steps=module.steps_in_a_pass * plan.passes
     )
-    record = _describe_run(plan, module, rule)
+    record = _describe_run(plan, module, cohort, rule)
     checkpoints = ModelCheckpoint(
         dirpath=folder.path, filename="last", enable_version_counter=False
     )
@@ -209,7 +207,7 @@ def main() -> None:
     train(
         given.recipe,
         given.overrides,
-        data=given.data,
+        cohort=Cohort(data=given.data),
         runs=given.runs,
         progress=not given.no_progress,
     )
