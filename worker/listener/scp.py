@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 
 from schemas.config import ListenerSection, PeerSection
@@ -15,7 +15,12 @@ from worker.listener.contexts import supported_contexts
 from worker.listener.errors import PROCESSING_FAILURE, SUCCESS, StoreRefusedError
 from worker.listener.reception import Origin, Reception
 from worker.listener.spool import Spool
-from worker.listener.transport import SpoolingProvider, SpoolingServer, require_tested_library
+from worker.listener.transport import (
+    Application,
+    SpoolingProvider,
+    SpoolingServer,
+    require_tested_library,
+)
 from worker.logs import log
 from worker.queue.jobs import JobQueue
 
@@ -110,9 +115,9 @@ class Listener:
             association.join(grace_seconds)
         log.info("listener.stopped")
 
-    def _application(self) -> AE:
+    def _application(self) -> Application:
         section = self._section
-        application = AE(section.ae_title)
+        application = Application(section.ae_title)
         application.supported_contexts = supported_contexts()
         application.require_called_aet = True
         application.maximum_pdu_size = section.maximum_pdu_size

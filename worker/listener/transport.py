@@ -8,6 +8,7 @@
 """
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -33,6 +34,8 @@ LONGEST_PDU_BYTES = 1024 * 1024
 _LONGEST_COMMAND_BYTES = 1024 * 1024
 _READ_STEP_BYTES = 256 * 1024
 _ACCEPT_BACKLOG = 128
+#: Connections without an association, beside those that have one; they live for the ACSE time-out.
+_MOST_HALF_OPEN = 256
 
 
 def require_tested_library() -> None:
@@ -192,6 +195,8 @@ class GuardedRequestHandler(RequestHandler):
         association.dimse = provider
         for event in (evt.EVT_CONN_CLOSE, evt.EVT_ABORTED, evt.EVT_RELEASED):
             association.bind(event, lambda _event: provider.discard_all())
+        # pynetdicom leaves it open where the peer was the first to close
+        association.bind(evt.EVT_CONN_CLOSE, lambda _event: connection.close())
         _unbind_message_loggers(association)
         return association
 
@@ -202,6 +207,20 @@ def _unbind_message_loggers(association: Association) -> None:
         bound = cast("list[tuple[Callable[..., Any], Any]]", association.get_handlers(event))
         for handler, _arguments in list(bound):
             association.unbind(event, handler)
+
+
+class Application(AE):
+    """An application entity whose limit counts associations, not connections that keep silent."""
+
+    @property
+    def active_associations(self) -> list[Association]:
+        """Return the established associations, and the one that asks, if one asks."""
+        asking = threading.current_thread()
+        return [
+            association
+            for association in super().active_associations
+            if association.is_established or association is asking
+        ]
 
 
 class SpoolingServer(ThreadedAssociationServer):
@@ -227,3 +246,11 @@ class SpoolingServer(ThreadedAssociationServer):
             request_handler=GuardedRequestHandler,
         )
         application._servers.append(self)  # noqa: SLF001 - ``shutdown`` takes it out again
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Say whether one more connection may be opened; called by socketserver for each."""
+        del request, client_address
+        if len(self.active_associations) < self.ae.maximum_associations + _MOST_HALF_OPEN:
+            return True
+        log.warning("association.too_many_connections")
+        return False

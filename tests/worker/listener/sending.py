@@ -1,5 +1,6 @@
 """A sender of files as they are: bytes that no library has tidied."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ def association(
     for sop_class_uid, transfer_syntax_uid in contexts:
         application.add_requested_context(sop_class_uid, transfer_syntax_uid)
     opened = application.associate(LOOPBACK, port, ae_title=called_ae)
+    raw = opened.dul.socket.socket if opened.dul.socket else None
     try:
         yield opened
     finally:
@@ -45,6 +47,8 @@ def association(
             opened.release()
         if opened.is_alive():
             opened.join(20)
+        if raw is not None:
+            raw.close()  # pynetdicom leaves it open where the peer was the first to close
 
 
 def store(port: int, *paths: Path, calling_ae: str = "PACS") -> list[int | None]:
@@ -57,6 +61,16 @@ def store(port: int, *paths: Path, calling_ae: str = "PACS") -> list[int | None]
         ) as opened:
             assert opened.is_established
             return [opened.send_c_store(path).get("Status") for path in paths]
+
+
+@contextmanager
+def undisturbed(opened: Association) -> Iterator[None]:
+    """Keep the association's own thread from taking an answer that the test waits for."""
+    opened._reactor_checkpoint.clear()  # noqa: SLF001 - as send_c_store does
+    while not opened._is_paused:  # noqa: SLF001 - as send_c_store does
+        threading.Event().wait(0.001)
+    yield
+    opened._reactor_checkpoint.set()  # noqa: SLF001 - as send_c_store does
 
 
 def announced(path: Path) -> tuple[str, str]:

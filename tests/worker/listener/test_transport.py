@@ -1,0 +1,254 @@
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from struct import pack
+
+import pynetdicom
+import pytest
+from pydicom.uid import UID, ImplicitVRLittleEndian
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import P_DATA_TF
+
+from tests.worker.listener.conftest import Site, StartSite
+from tests.worker.listener.encoding import DX, dataset, explicit
+from tests.worker.listener.sending import LOOPBACK, association, encoded_file, store, undisturbed
+from worker.listener.errors import UntestedLibraryError
+from worker.listener.spool import FileMeta, IncomingFile, Spool
+from worker.listener.transport import LONGEST_PDU_BYTES, require_tested_library
+
+LIMIT_SECONDS = 20
+PIXELS = explicit(0x7FE00010, "OW", bytes(100_000))
+CONTENT = dataset(after_study=PIXELS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Knows when halves come and go."""
+
+    opened: threading.Event = field(default_factory=threading.Event)
+    discarded: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    watch = Watch()
+    really_open, really_discard = Spool.open, IncomingFile.discard
+
+    def open_and_tell(spool: Spool, meta: FileMeta, *, limit_bytes: int) -> IncomingFile:
+        incoming = really_open(spool, meta, limit_bytes=limit_bytes)
+        watch.opened.set()
+        return incoming
+
+    def discard_and_tell(incoming: IncomingFile) -> None:
+        really_discard(incoming)
+        watch.discarded.set()
+
+    monkeypatch.setattr(Spool, "open", open_and_tell)
+    monkeypatch.setattr(IncomingFile, "discard", discard_and_tell)
+    return watch
+
+
+@contextmanager
+def connection(port: int) -> Iterator[socket.socket]:
+    with closing(socket.create_connection((LOOPBACK, port), LIMIT_SECONDS)) as opened:
+        yield opened
+
+
+def is_closed_by_peer(opened: socket.socket) -> bool:
+    try:
+        while opened.recv(4096):
+            pass
+    except ConnectionError:
+        return True
+    return True
+
+
+def raw_socket(opened: Association) -> socket.socket:
+    """Return the connection below an association, for a sender that misbehaves."""
+    assert opened.dul.socket is not None
+    assert opened.dul.socket.socket is not None
+    return opened.dul.socket.socket
+
+
+def store_pdus(opened: Association, content: bytes, *, size: int = 16_000) -> list[bytes]:
+    """Return one C-STORE request as encoded PDUs: the command, then the data set in parts."""
+    request = C_STORE()
+    request.MessageID = 1
+    request.Priority = 2
+    request.AffectedSOPClassUID = UID(DX)
+    request.AffectedSOPInstanceUID = UID("1.2.3")
+    request.DataSet = BytesIO(content)
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    (context,) = opened.accepted_contexts
+    encoded = []
+    for primitive in message.encode_msg(context.context_id or 0, size):
+        pdu = P_DATA_TF()
+        pdu.from_primitive(primitive)
+        encoded.append(pdu.encode())
+    return encoded
+
+
+def status_of(opened: Association) -> int | None:
+    _, answer = opened.dimse.get_msg(block=True)
+    return answer.Status if isinstance(answer, C_STORE) else None
+
+
+def test_a_pdu_longer_than_any_peer_needs_closes_the_connection_unread(site: Site) -> None:
+    with connection(site.port) as opened:
+        opened.sendall(pack(">BBL", 1, 0, 300_000_000))
+        assert is_closed_by_peer(opened)
+
+
+def test_a_long_pdu_inside_an_association_leaves_nothing(watch: Watch, site: Site) -> None:
+    with association(site.port) as opened:
+        raw = raw_socket(opened)
+        raw.sendall(store_pdus(opened, CONTENT)[0])
+        raw.sendall(pack(">BBL", 4, 0, LONGEST_PDU_BYTES + 1))
+        assert watch.discarded.wait(LIMIT_SECONDS)
+    assert (site.halves, site.jobs) == ([], [])
+
+
+def test_silent_connections_do_not_keep_a_sender_out(site: Site, tmp_path: Path) -> None:
+    silent = [socket.create_connection((LOOPBACK, site.port), LIMIT_SECONDS) for _ in range(80)]
+    try:
+        assert store(site.port, encoded_file(tmp_path / "sent.dcm", dataset())) == [0x0000]
+    finally:
+        for opened in silent:
+            opened.close()
+
+
+def test_a_connection_that_stays_silent_is_closed(start_site: StartSite) -> None:
+    site = start_site(acse_timeout_seconds=0.2)
+    with connection(site.port) as opened:
+        assert is_closed_by_peer(opened)
+
+
+def test_a_peer_that_stops_inside_its_request_is_cut_off(start_site: StartSite) -> None:
+    site = start_site(acse_timeout_seconds=0.2)
+    with connection(site.port) as opened:
+        opened.sendall(pack(">BBL", 1, 0, 500) + b"half")
+        assert is_closed_by_peer(opened)
+
+
+def test_a_sender_that_stops_inside_an_object_is_cut_off_without_a_trace(
+    watch: Watch, start_site: StartSite
+) -> None:
+    site = start_site(network_timeout_seconds=0.3)
+    with association(site.port) as opened:
+        raw = raw_socket(opened)
+        first, second, *_ = store_pdus(opened, CONTENT)
+        raw.sendall(first + second[:-10])
+        assert watch.opened.wait(LIMIT_SECONDS)
+        assert watch.discarded.wait(LIMIT_SECONDS)
+    assert (site.halves, site.jobs) == ([], [])
+
+
+def test_a_sender_that_falls_silent_between_two_pdus_leaves_nothing(
+    watch: Watch, start_site: StartSite
+) -> None:
+    site = start_site(network_timeout_seconds=0.3)
+    with association(site.port) as opened:
+        raw_socket(opened).sendall(b"".join(store_pdus(opened, CONTENT)[:3]))
+        assert watch.discarded.wait(LIMIT_SECONDS)
+    assert (site.halves, site.jobs) == ([], [])
+
+
+def test_a_connection_that_breaks_inside_an_object_leaves_nothing(watch: Watch, site: Site) -> None:
+    with association(site.port) as opened:
+        raw = raw_socket(opened)
+        raw.sendall(b"".join(store_pdus(opened, CONTENT)[:3]))
+        assert watch.opened.wait(LIMIT_SECONDS)
+        raw.shutdown(socket.SHUT_RDWR)
+        assert watch.discarded.wait(LIMIT_SECONDS)
+    assert (site.halves, site.jobs, site.kept) == ([], [], [])
+
+
+def test_an_abort_inside_an_object_leaves_nothing(watch: Watch, site: Site) -> None:
+    with association(site.port) as opened:
+        raw_socket(opened).sendall(b"".join(store_pdus(opened, CONTENT)[:3]))
+        assert watch.opened.wait(LIMIT_SECONDS)
+        opened.abort()
+        assert watch.discarded.wait(LIMIT_SECONDS)
+    assert (site.halves, site.jobs, site.kept) == ([], [], [])
+
+
+def test_command_and_data_in_one_pdu_are_kept(site: Site) -> None:
+    with association(site.port) as opened:
+        command, *data = store_pdus(opened, dataset())
+        items = b"".join(pdu[6:] for pdu in (command, *data))
+        with undisturbed(opened):
+            raw_socket(opened).sendall(pack(">BBL", 4, 0, len(items)) + items)
+            assert status_of(opened) == 0x0000
+    assert len(site.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        pytest.param(0x00, id="data without a command"),
+        pytest.param(0x02, id="data without a command, complete"),
+        pytest.param(0x01, id="a command that never ends"),
+    ],
+)
+def test_a_message_without_sense_is_cut_off_in_little_memory(site: Site, control: int) -> None:
+    with association(site.port) as opened:
+        (context,) = opened.accepted_contexts
+        payload = bytes([context.context_id or 0, control]) + bytes(100_000)
+        fragment = pack(">BBLL", 4, 0, len(payload) + 4, len(payload)) + payload
+        raw = raw_socket(opened)
+        with pytest.raises(OSError, match=r"reset|pipe|descriptor"):  # noqa: PT012 - until it ends
+            for _ in range(1000):
+                raw.sendall(fragment)
+    with association(site.port) as opened:
+        assert opened.is_established
+
+
+def test_a_message_that_cannot_be_decoded_is_cut_off(site: Site) -> None:
+    with association(site.port) as opened:
+        (context,) = opened.accepted_contexts
+        payload = bytes([context.context_id or 0, 0x03]) + b"\xff" * 500
+        raw_socket(opened).sendall(pack(">BBLL", 4, 0, len(payload) + 4, len(payload)) + payload)
+        opened.join(LIMIT_SECONDS)
+        assert opened.is_aborted
+
+
+def test_a_busy_association_may_finish_when_the_listener_stops(watch: Watch, site: Site) -> None:
+    with association(site.port) as opened:
+        first, *rest = store_pdus(opened, CONTENT)
+        raw_socket(opened).sendall(first)
+        assert watch.opened.wait(LIMIT_SECONDS)
+        stopping = threading.Thread(target=site.listener.stop)
+        stopping.start()
+        with undisturbed(opened):
+            raw_socket(opened).sendall(b"".join(rest))
+            assert status_of(opened) == 0x0000
+        stopping.join(LIMIT_SECONDS)
+    assert not site.listener.is_listening
+    assert len(site.jobs) == 1
+
+
+def test_another_pynetdicom_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pynetdicom, "__version__", "3.1.0")
+    with pytest.raises(UntestedLibraryError, match=r"3\.0"):
+        require_tested_library()
+
+
+def test_two_listeners_cannot_have_one_port(site: Site, start_site: StartSite) -> None:
+    with pytest.raises(OSError, match="in use"):
+        start_site(port=site.port)
+
+
+def test_an_echo_is_answered_while_an_object_arrives(watch: Watch, site: Site) -> None:
+    verification = (("1.2.840.10008.1.1", ImplicitVRLittleEndian),)
+    with association(site.port) as sender:
+        raw_socket(sender).sendall(store_pdus(sender, CONTENT)[0])
+        assert watch.opened.wait(LIMIT_SECONDS)
+        with association(site.port, contexts=verification) as other:
+            assert other.send_c_echo().Status == 0x0000
