@@ -100,7 +100,7 @@ TWO_SIGMA_LOWER = _sct("371918003", "2 Sigma Lower Value of population")  # CID 
 TWO_SIGMA_UPPER = _sct("371920000", "2 Sigma Upper Value of population")  # CID 226
 UPPER_UNCERTAINTY = _sct("371886008", "+, range of upper measurement uncertainty")  # CID 225
 LOWER_UNCERTAINTY = _sct("371885007", "-, range of lower measurement uncertainty")  # CID 225
-POPULATION_DESCRIPTION = _dcm("121405", "Population Description")
+POPULATION_DESCRIPTION = _dcm("121405", "Population description")
 REFERENCE_AUTHORITY = _dcm("121406", "Reference Authority")
 # without a sex there is no bone age, only two conditional ones: never under 85151-9
 BONE_AGE_IF: Mapping[Sex, Concept] = MappingProxyType(

@@ -28,6 +28,7 @@ YOUNGER: Colour = (64, 156, 255)
 WARNING: Colour = (255, 196, 0)
 
 _SUBPIXEL_BITS = 4
+_SMALLEST = 10  # pixels: below, words are a grey line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +137,15 @@ class Canvas:
     def write(self, text: str, at: Point, **style: Unpack[Style]) -> None:
         """Set ``text`` at a point; see ``Style``."""
         self._words.append(_Words(text=text, at=at, style=style))
+
+    def write_within(self, text: str, at: Point, *, width: float, **style: Unpack[Style]) -> None:
+        """Set ``text`` smaller, should it be wider than ``width`` pixels; nothing is cut off."""
+        is_bold = style.get("is_bold", False)
+        while style["size"] > _SMALLEST and (
+            text_width(text, size=style["size"], is_bold=is_bold) > width
+        ):
+            style["size"] -= 1
+        self.write(text, at, **style)
 
     def finished(self) -> Pixels:
         """Return the page with its words, ``(rows, columns, 3)`` uint8."""

@@ -13,11 +13,9 @@ from schemas.results import ResultContent
 from worker.reporting.canvas import (
     BACKGROUND,
     LINE,
-    OLDER,
     PANEL,
     QUIET,
     TEXT,
-    YOUNGER,
     Box,
     Canvas,
     Pixels,
@@ -25,12 +23,13 @@ from worker.reporting.canvas import (
 )
 from worker.reporting.wording import CENTRING_WORDS, SEX_WORDS, TABLE_NAMES
 
-_LAST_YEAR = 19
+_LAST_YEAR = 20
 _STEP_MONTHS = 3.0
 _TWO_SD: tuple[int, int, int] = (44, 56, 74)
 _ONE_SD: tuple[int, int, int] = (62, 82, 108)
 _CENTRE: tuple[int, int, int] = (150, 170, 196)
-_POINT_COLOURS = {Sex.FEMALE: OLDER, Sex.MALE: YOUNGER}
+#: not the colours of older and younger; Okabe and Ito's bluish green and reddish purple, lighter
+SEX_COLOURS = {Sex.FEMALE: (60, 210, 165), Sex.MALE: (224, 150, 200)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,7 @@ def _draw_point(
 ) -> None:
     """Draw estimate and interval at the child's age; without an age, as lines across."""
     is_certain = content.source.sex.sex is not None
-    colour = TEXT if is_certain else _POINT_COLOURS[estimate.sex]
+    colour = TEXT if is_certain else SEX_COLOURS[estimate.sex]
     age = content.source.chronological_age
     low, high = estimate.interval.low_months, estimate.interval.high_months
 

@@ -25,3 +25,15 @@ def repair_uncertainty_units(item: Dataset) -> None:
             units = measured[0].MeasurementUnitsCodeSequence
             child.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = list(units)
         repair_uncertainty_units(child)
+
+
+def repair_population_meaning(item: Dataset) -> None:
+    """Give 121405 the meaning that PS3.16 annex D gives it, in place, down the tree.
+
+    highdicom writes "Population Description"; a validator compares the case.
+    """
+    for child in item.get("ContentSequence", []):
+        name = child.ConceptNameCodeSequence[0]
+        if name.CodeValue == codes.POPULATION_DESCRIPTION.value:
+            name.CodeMeaning = codes.POPULATION_DESCRIPTION.meaning
+        repair_population_meaning(child)

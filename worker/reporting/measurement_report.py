@@ -29,7 +29,7 @@ from schemas import codes
 from schemas.estimates import BoneAgeEstimate
 from schemas.results import SOFTWARE_NAME, ResultContent
 from worker.reporting import facts, wording
-from worker.reporting.highdicom_repairs import repair_uncertainty_units
+from worker.reporting.highdicom_repairs import repair_population_meaning, repair_uncertainty_units
 from worker.reporting.identities import capture_uid, tracking_uid
 from worker.reporting.items import (
     CONTAINS,
@@ -61,6 +61,7 @@ def build_measurement_report(content: ResultContent) -> Dataset:
     root: Dataset = report[0]
     root.ContentSequence.extend([_image_library(content), _evaluations(content)])
     repair_uncertainty_units(root)
+    repair_population_meaning(root)
     return root
 
 

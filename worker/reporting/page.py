@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from schemas.assessments import MaturityClass
 from schemas.codes import REFUSAL_REASONS
 from schemas.estimates import BoneAgeEstimate, Heatmap, QualityFlag
-from schemas.images import Sex
 from schemas.results import SOFTWARE_NAME, ResultContent
 from worker.reporting import wording
 from worker.reporting.canvas import (
@@ -28,7 +27,7 @@ from worker.reporting.canvas import (
     text_width,
     wrapped,
 )
-from worker.reporting.chart_panel import draw_chart
+from worker.reporting.chart_panel import SEX_COLOURS, draw_chart
 from worker.reporting.radiograph_panel import (
     draw_colour_bar,
     draw_missing_image,
@@ -52,7 +51,6 @@ _CLASS_COLOURS: dict[MaturityClass, Colour] = {
     MaturityClass.DELAYED: YOUNGER,
     MaturityClass.NOT_SEPARABLE: WARNING,
 }
-_SEX_COLOURS = {Sex.FEMALE: OLDER, Sex.MALE: YOUNGER}
 
 
 def draw_page(
@@ -103,15 +101,13 @@ def _draw_image(
 def _draw_estimate(canvas: Canvas, content: ResultContent, estimate: BoneAgeEstimate) -> None:
     left, top = _RIGHT.left, _RIGHT.top
     canvas.write("BONE AGE", (left, top), size=30, colour=QUIET, is_bold=True)
-    canvas.write(
-        wording.years_and_months(estimate.age_months),
-        (left - 4, top + 34),
-        size=124,
-        is_bold=True,
-    )
+    years = wording.years_and_months(estimate.age_months)
+    width = _RIGHT.width
+    canvas.write_within(years, (left - 4, top + 34), width=width, size=124, is_bold=True)
     canvas.write(f"{round(estimate.age_months)} months", (left, top + 176), size=48, is_bold=True)
-    canvas.write(_interval_line(estimate), (left, top + 244), size=36)
-    canvas.write(_details_line(estimate), (left, top + 294), size=22, colour=QUIET)
+    canvas.write_within(_interval_line(estimate), (left, top + 244), width=width, size=36)
+    details = _details_line(estimate)
+    canvas.write_within(details, (left, top + 294), width=width, size=22, colour=QUIET)
     _draw_context(canvas, content, top=top + 342)
     draw_chart(canvas, _CHART, content)
     _draw_flags(canvas, content)
@@ -135,18 +131,20 @@ def _draw_both_sexes(canvas: Canvas, content: ResultContent) -> None:
 
 
 def _draw_conditional(canvas: Canvas, box: Box, estimate: BoneAgeEstimate) -> None:
-    colour = _SEX_COLOURS[estimate.sex]
+    colour = SEX_COLOURS[estimate.sex]
     canvas.fill(box, PANEL)
     canvas.fill(Box(left=box.left, top=box.top, width=8, height=box.height), colour)
     left = box.left + 26
     title = f"if a {wording.SEX_WORDS[estimate.sex]}"
     canvas.write(title, (left, box.top + 14), size=28, colour=colour, is_bold=True)
     words = wording.years_and_months(estimate.age_months)
-    canvas.write(words, (left, box.top + 54), size=54, is_bold=True)
+    room = box.right - left - 12
+    canvas.write_within(words, (left, box.top + 54), width=room, size=54, is_bold=True)
     canvas.write(f"{round(estimate.age_months)} months", (left, box.top + 122), size=26)
     interval = estimate.interval
     span = f"{round(interval.low_months)} to {round(interval.high_months)} months"
-    canvas.write(f"{_percent(estimate)}: {span}", (left, box.top + 160), size=22, colour=QUIET)
+    span = f"{_percent(estimate)}: {span}"
+    canvas.write_within(span, (left, box.top + 160), width=room, size=22, colour=QUIET)
 
 
 def _draw_refusal(canvas: Canvas, content: ResultContent) -> None:
@@ -156,7 +154,8 @@ def _draw_refusal(canvas: Canvas, content: ResultContent) -> None:
     if content.reason is None:
         return
     reason = REFUSAL_REASONS[content.reason].meaning
-    canvas.write(reason, (left, top + 252), size=44, colour=WARNING, is_bold=True)
+    at = (left, top + 252)
+    canvas.write_within(reason, at, width=_RIGHT.width, size=44, colour=WARNING, is_bold=True)
     down = top + 330
     for line in wrapped(wording.refusal_phrase(content.reason), size=32, width=_RIGHT.width):
         canvas.write(line, (left, down), size=32)
@@ -174,19 +173,19 @@ def _draw_context(canvas: Canvas, content: ResultContent, *, top: int) -> None:
     """Draw chronological age, class and Z-score."""
     left = _RIGHT.left
     canvas.line([(left, top - 8), (_RIGHT.right, top - 8)], LINE)
-    canvas.write(_age_line(content), (left, top + 4), size=29)
+    canvas.write_within(_age_line(content), (left, top + 4), width=_RIGHT.width, size=29)
     assessment = content.assessment
     if assessment is None:
         missing = content.no_assessment
         words = wording.NO_ASSESSMENT_WORDS[missing] if missing else ""
-        canvas.write(words, (left, top + 52), size=29, colour=WARNING)
+        canvas.write_within(words, (left, top + 52), width=_RIGHT.width, size=29, colour=WARNING)
         return
     colour = _CLASS_COLOURS[assessment.maturity]
     word = wording.maturity_word(assessment.maturity)
     canvas.write(word, (left, top + 48), size=34, colour=colour, is_bold=True)
     score = f"Z-score {assessment.z_score:+.2f}   SD {assessment.sd_months:.1f} months"
     table = wording.TABLE_NAMES[assessment.reference]
-    canvas.write(f"{score}   {table}", (left, top + 98), size=24)
+    canvas.write_within(f"{score}   {table}", (left, top + 98), width=_RIGHT.width, size=24)
 
 
 def _draw_flags(canvas: Canvas, content: ResultContent) -> None:
@@ -215,10 +214,10 @@ def _draw_foot(canvas: Canvas, content: ResultContent) -> None:
         f"{SOFTWARE_NAME} {content.software_version}"
     )
     when = content.created_at.isoformat(sep=" ", timespec="minutes")
-    canvas.write(made, (24, _FOOT_TOP), size=20, colour=QUIET)
     revision = f"{when}   revision {content.revision}"
-    width = text_width(revision, size=20)
-    canvas.write(revision, (WIDTH - 24 - width, _FOOT_TOP), size=20, colour=QUIET)
+    canvas.write(revision, (WIDTH - 24, _FOOT_TOP), size=20, colour=QUIET, anchor="ra")
+    room = WIDTH - 72 - text_width(revision, size=20)
+    canvas.write_within(made, (24, _FOOT_TOP), width=room, size=20, colour=QUIET)
 
 
 def _percent(estimate: BoneAgeEstimate) -> str:

@@ -133,6 +133,8 @@ def copy_patient_and_study(header: Dataset, into: Dataset) -> None:
     """
     for keyword in COPIED_KEYWORDS:
         tag = Tag(_tag(keyword))
+        if keyword == "SpecificCharacterSet" and not header.get(keyword):
+            continue  # an empty one means what an absent one does, but is not allowed
         if tag in header:
             into[tag] = _as_it_came(header, tag)
         elif keyword in _MAY_BE_EMPTY:

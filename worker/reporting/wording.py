@@ -82,7 +82,7 @@ def age_sentence(content: ResultContent) -> str:
         return f"Chronological age {age_phrase(age.months)}."
     missing = content.source.missing_age
     why = MISSING_AGES[missing].meaning if missing else "no reason stated"
-    return f"Chronological age unknown: {why}."
+    return f"Chronological age unknown: {why[0].lower()}{why[1:]}."
 
 
 def assessment_sentence(assessment: Assessment) -> str:
