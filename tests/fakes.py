@@ -3,6 +3,7 @@
 Each is tested against the same cases as the real thing (``tests/test_fakes.py``).
 """
 
+import socket
 import threading
 import zlib
 from collections.abc import Callable, Collection, Sequence
@@ -166,7 +167,6 @@ class FakePacs:
         self.ae_title = ae_title
         self.port = port
         self.duplicate_status = SUCCESS  #: the answer to an instance that it already has
-        self.allowed_calling_ae: list[str] = []  #: empty: everybody
         self._refused_classes = frozenset(refused_classes)
         self._statuses: list[tuple[int, str | None]] = []
         self._standing_status: dict[str | None, int] = {}
@@ -174,10 +174,15 @@ class FakePacs:
         self._requests: list[StoreRequest] = []
         self._stored: dict[str, Dataset] = {}
         self._associations: list[Any] = []
+        self._connections: list[socket.socket] = []
         self._is_open = threading.Event()
         self._is_open.set()
+        self._is_reading = threading.Event()
+        self._is_reading.set()
+        self._held_count = 0
         self._changed = threading.Condition()
         self._server: Any = None
+        self._application: AE | None = None
 
     def __enter__(self) -> Self:
         self.come_up()
@@ -210,6 +215,11 @@ class FakePacs:
         if self._server is not None:
             self._server.contexts = self._contexts()
 
+    def know_only(self, *calling_aes: str) -> None:
+        """Reject associations from all others; without names, from nobody."""
+        if self._application is not None:
+            self._application.require_calling_aet = list(calling_aes)
+
     def drop(self, *drops: Drop) -> None:
         """Cut the next transfers, one each, in these ways."""
         with self._changed:
@@ -219,22 +229,30 @@ class FakePacs:
         """Take objects in, but answer nobody until ``let_go``."""
         self._is_open.clear()
 
+    def stop_reading(self) -> None:
+        """Leave the bytes of every object in the line until ``let_go``."""
+        self._is_reading.clear()
+
     def let_go(self) -> None:
-        """Answer again, also those who wait."""
+        """Read and answer again, also those who wait."""
+        self._is_reading.set()
         self._is_open.set()
 
     def go_down(self) -> None:
         """Stop listening and cut what is open; a new association is refused by the system."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.shutdown()
+        application, self._application, self._server = self._application, None, None
+        if application is not None:
+            application.shutdown()
+        while self._connections:  # pynetdicom leaves those open that the other side has cut
+            self._connections.pop().close()
 
     def come_up(self) -> None:
         """Listen (again) on the loopback."""
         application = AE(self.ae_title)
         application.maximum_pdu_size = 131072
+        application.maximum_associations = 100
         application.require_called_aet = True
-        application.require_calling_aet = self.allowed_calling_ae
+        self._application = application
         self._server = application.start_server(
             ("127.0.0.1", self.port),
             block=False,
@@ -243,6 +261,7 @@ class FakePacs:
                 (evt.EVT_C_STORE, self._handle_store),
                 (evt.EVT_C_ECHO, lambda _event: SUCCESS),
                 (evt.EVT_PDU_RECV, self._handle_pdu),
+                (evt.EVT_CONN_OPEN, self._handle_connection),
                 (evt.EVT_ESTABLISHED, self._handle_established),
             ],
         )
@@ -261,6 +280,12 @@ class FakePacs:
         """Return what it holds, by SOP Instance UID: what a reader at this PACS would see."""
         with self._changed:
             return dict(self._stored)
+
+    @property
+    def held_count(self) -> int:
+        """Return how many objects have come in while it was told to hold its answers."""
+        with self._changed:
+            return self._held_count
 
     @property
     def association_count(self) -> int:
@@ -285,6 +310,11 @@ class FakePacs:
             if str(context.abstract_syntax) not in self._refused_classes
         ]
 
+    def _handle_connection(self, event: evt.Event) -> None:
+        connection = event.assoc.dul.socket
+        if connection is not None and connection.socket is not None:
+            self._connections.append(connection.socket)
+
     def _handle_established(self, event: evt.Event) -> None:
         with self._changed:
             self._associations.append(event.assoc)
@@ -293,6 +323,7 @@ class FakePacs:
     def _handle_pdu(self, event: evt.Event) -> None:
         if type(event.pdu).__name__ != "P_DATA_TF":
             return
+        self._is_reading.wait()
         with self._changed:
             is_cut = bool(self._drops) and self._drops[0] is Drop.DURING_TRANSFER
             if is_cut:
@@ -301,7 +332,11 @@ class FakePacs:
             event.assoc.abort(block=False)
 
     def _handle_store(self, event: evt.Event) -> int:
-        self._is_open.wait()
+        if not self._is_open.is_set():
+            with self._changed:
+                self._held_count += 1
+                self._changed.notify_all()
+            self._is_open.wait()
         request, dataset = event.request, event.dataset
         if not isinstance(request, C_STORE):
             raise TypeError("only C-STORE comes here")

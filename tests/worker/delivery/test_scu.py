@@ -1,0 +1,174 @@
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    DigitalXRayImageStorageForPresentation,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import AE, evt
+
+from schemas.config import PeerSection
+from tests.builders import hand_radiograph, write_file
+from tests.fakes import Drop, FakePacs
+from worker.delivery.errors import NoAnswerError, PeerUnreachableError
+from worker.delivery.scu import Association, StoredObject, open_association
+
+DX = str(DigitalXRayImageStorageForPresentation)
+
+
+@pytest.fixture
+def pacs() -> Iterator[FakePacs]:
+    with FakePacs() as running:
+        yield running
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> StoredObject:
+    dataset = hand_radiograph()
+    return StoredObject(
+        path=write_file(dataset, tmp_path / "image.dcm"),
+        sop_class_uid=DX,
+        sop_instance_uid=dataset.SOPInstanceUID,
+        transfer_syntax_uid=dataset.file_meta.TransferSyntaxUID,
+    )
+
+
+def associate(port: int, *, answer_seconds: float = 20, host: str = "127.0.0.1") -> Association:
+    return open_association(
+        PeerSection(name="pacs", ae_title="PACS", host=host, port=port),
+        ae_title="BONEAGE",
+        sop_class_uids=[DX, ComprehensiveSRStorage],
+        connect_timeout_seconds=5,
+        answer_seconds=answer_seconds,
+    )
+
+
+def test_a_file_arrives_as_it_lies_on_disk(pacs: FakePacs, image: StoredObject) -> None:
+    association = associate(pacs.port)
+
+    assert association.store(image) == 0x0000
+
+    association.release()
+    assert pacs.stored[image.sop_instance_uid] == dcmread(image.path)
+    assert pacs.requests[0].calling_ae == "BONEAGE"
+
+
+def test_the_status_of_the_peer_comes_back(pacs: FakePacs, image: StoredObject) -> None:
+    pacs.answer(0xA700)
+    association = associate(pacs.port)
+
+    assert [association.store(image), association.store(image)] == [0xA700, 0x0000]
+    association.release()
+
+
+def test_a_peer_that_knows_only_implicit_vr_gets_implicit_vr(image: StoredObject) -> None:
+    taken = []
+
+    def handle_store(event: evt.Event) -> int:
+        taken.append((event.context.transfer_syntax, event.dataset))
+        return 0x0000
+
+    entity = AE("PACS")
+    entity.add_supported_context(DX, ImplicitVRLittleEndian)
+    server = entity.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, handle_store)]
+    )
+    assert server is not None
+    association = associate(server.server_address[1])
+
+    assert association.store(image) == 0x0000
+
+    association.release()
+    entity.shutdown()
+    assert taken == [(ImplicitVRLittleEndian, dcmread(image.path))]
+
+
+def test_a_rejected_class_is_known_before_anything_is_sent(pacs: FakePacs) -> None:
+    pacs.refuse(ComprehensiveSRStorage)
+    association = associate(pacs.port)
+
+    assert [association.takes(DX), association.takes(ComprehensiveSRStorage)] == [True, False]
+    association.release()
+
+
+def test_a_peer_that_rejects_every_class_takes_nothing(pacs: FakePacs) -> None:
+    pacs.refuse(DX, ComprehensiveSRStorage)
+    association = associate(pacs.port)
+
+    assert not association.is_open
+    assert not association.takes(DX)
+
+
+def test_nobody_at_the_address_is_unreachable(pacs: FakePacs) -> None:
+    pacs.go_down()
+
+    with pytest.raises(PeerUnreachableError, match="nobody listens"):
+        associate(pacs.port)
+
+
+def test_a_name_that_cannot_be_resolved_is_unreachable() -> None:
+    with pytest.raises(PeerUnreachableError, match="resolved"):
+        associate(104, host="no-such-host.invalid")
+
+
+def test_a_rejection_says_what_the_peer_said(pacs: FakePacs) -> None:
+    pacs.know_only("SOMEBODY")
+
+    with pytest.raises(PeerUnreachableError, match="Calling AE title not recognised"):
+        associate(pacs.port)
+
+
+@pytest.mark.parametrize("drop", list(Drop))
+def test_a_cut_transfer_has_no_answer(pacs: FakePacs, image: StoredObject, drop: Drop) -> None:
+    pacs.drop(drop)
+    association = associate(pacs.port)
+
+    with pytest.raises(NoAnswerError):
+        association.store(image)
+    with pytest.raises(NoAnswerError):  # and it is not used again
+        association.store(image)
+
+
+def test_a_peer_that_never_answers_is_cut_at_the_limit(pacs: FakePacs, image: StoredObject) -> None:
+    pacs.hold()
+    association = associate(pacs.port, answer_seconds=0.2)
+
+    with pytest.raises(NoAnswerError):
+        association.store(image)
+
+
+def test_another_thread_can_cut_a_transfer(pacs: FakePacs, image: StoredObject) -> None:
+    pacs.hold()
+    association = associate(pacs.port, answer_seconds=200)
+
+    def cut_when_it_waits() -> None:
+        pacs.wait_for(lambda each: each.held_count > 0)
+        association.abort()
+
+    other = threading.Thread(target=cut_when_it_waits)
+    other.start()
+
+    with pytest.raises(NoAnswerError):
+        association.store(image)
+    other.join()
+
+
+def test_a_peer_that_stops_reading_does_not_hold_us_for_ever(
+    pacs: FakePacs, tmp_path: Path
+) -> None:
+    large = hand_radiograph(PixelData=bytes(40_000_000), Rows=4000, Columns=5000)
+    file = StoredObject(
+        path=write_file(large, tmp_path / "large.dcm"),
+        sop_class_uid=DX,
+        sop_instance_uid=large.SOPInstanceUID,
+        transfer_syntax_uid=large.file_meta.TransferSyntaxUID,
+    )
+    pacs.stop_reading()
+    association = associate(pacs.port, answer_seconds=0.5)
+
+    with pytest.raises(NoAnswerError):
+        association.store(file)

@@ -1,0 +1,96 @@
+"""All destinations at once: a lane and a thread for each."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from schemas.config import DeliverySection, PeerSection
+from worker.delivery.lane import Lane
+from worker.delivery.objects import ResultFiles
+from worker.delivery.sender import Sender
+from worker.queue.outbox import Outbox
+
+GRACE_SECONDS = 10.0  # a transfer under way may end by itself for so long after a stop
+
+
+class Deliverer:
+    """Brings what is in the outbox to the destinations among ``peers``."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        peers: Iterable[PeerSection],
+        ae_title: str,
+        files: ResultFiles,
+        section: DeliverySection,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._poll_seconds = section.poll_seconds
+        self._connect_timeout_seconds = section.connect_timeout_seconds
+        self._failures: list[BaseException] = []
+        self._has_failed = threading.Event()
+        self._lanes = [
+            Lane(
+                outbox,
+                Sender(
+                    outbox,
+                    peer,
+                    ae_title=ae_title,
+                    files=files,
+                    connect_timeout_seconds=section.connect_timeout_seconds,
+                ),
+                destination=peer.name,
+                section=section,
+                now=now,
+            )
+            for peer in peers
+            if peer.destination
+        ]
+
+    def run_once(self) -> bool:
+        """Let each lane deliver one object, one lane after another; say whether any did."""
+        worked = [lane.run_once() for lane in self._lanes]
+        return any(worked)
+
+    def run(self, stop: threading.Event, *, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Deliver until ``stop``; a transfer under way may end, or is cut after the grace period.
+
+        Raises:
+            Exception: what a lane met outside of a delivery (the database): every lane stops, so
+                that a supervisor starts all of them again instead of one falling silent.
+        """
+        threads = [
+            threading.Thread(
+                target=self._run_lane, args=(lane, stop), name=lane.destination, daemon=True
+            )
+            for lane in self._lanes
+        ]
+        for thread in threads:
+            thread.start()
+        while not (stop.wait(self._poll_seconds) or self._has_failed.is_set()):
+            pass
+        _join(threads, within_seconds=grace_seconds)
+        for lane, thread in zip(self._lanes, threads, strict=True):
+            if thread.is_alive():
+                lane.abort()
+        _join(threads, within_seconds=2 * self._connect_timeout_seconds)
+        if self._failures:
+            raise self._failures[0]
+
+    def _run_lane(self, lane: Lane, stop: threading.Event) -> None:
+        try:
+            while not (stop.is_set() or self._has_failed.is_set()):
+                if not lane.run_once():
+                    stop.wait(self._poll_seconds)
+            lane.close()
+        except BaseException as failure:  # noqa: BLE001 - raised again by run
+            self._failures.append(failure)
+            self._has_failed.set()
+
+
+def _join(threads: list[threading.Thread], *, within_seconds: float) -> None:
+    ends = time.monotonic() + within_seconds
+    for thread in threads:
+        thread.join(max(0.0, ends - time.monotonic()))

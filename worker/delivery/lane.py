@@ -1,0 +1,178 @@
+"""One destination: its rows of the outbox, its troubles, its rest; nobody else waits for it."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from schemas.config import DeliverySection
+from schemas.errors import BoneAgeError, LeaseLostError, TransientError
+from schemas.jobs import OutboxClaim, RetryPolicy
+from worker.delivery.errors import (
+    DestinationAwayError,
+    DiskError,
+    DoubtfulStatusError,
+    GivenUpError,
+    NoAnswerError,
+    UnexpectedError,
+)
+from worker.delivery.heartbeat import Heartbeat
+from worker.delivery.sender import Sender, Sent
+from worker.delivery.statuses import MOST_LIMITED_TRIES
+from worker.logs import log
+from worker.queue.outbox import Outbox
+
+#: a destination that is back is noticed within a minute, however long it was away
+LONGEST_REST = timedelta(seconds=60)
+_JITTER = 0.2  # share by which a delay may be shortened, so that rows do not come back in step
+
+
+class Lane:
+    """Delivers to one destination, one object after another, in one thread.
+
+    While the destination is away the whole lane rests: one object knocks, the others wait
+    without spending attempts.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        sender: Sender,
+        *,
+        destination: str,
+        section: DeliverySection,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.destination = destination
+        self._outbox = outbox
+        self._sender = sender
+        self._now = now
+        self._lease = timedelta(seconds=section.lease_seconds)
+        self._give_up_after = timedelta(days=section.give_up_after_days)
+        self._policy = RetryPolicy(
+            attempts=MOST_LIMITED_TRIES,
+            first_delay=timedelta(seconds=section.first_retry_seconds),
+            factor=2,
+            longest_delay=timedelta(seconds=section.longest_retry_seconds),
+        )
+        self._is_aborted = threading.Event()
+        self._rests_until: datetime | None = None
+        self._times_away = 0  # in a row
+        self._limited_tries: dict[int, int] = {}  # by outbox row; a restart counts anew
+
+    def run_once(self) -> bool:
+        """Deliver one object if one is due and the lane does not rest; say whether."""
+        if self._rests_until is not None and self._now() < self._rests_until:
+            return False
+        claim = self._outbox.claim(lease=self._lease, destinations=(self.destination,))
+        if claim is None:
+            self._sender.close()
+            return False
+        try:
+            self._deliver(claim)
+        except LeaseLostError as lost:
+            log.warning("delivery.lease_lost", **_names(claim), code=lost.code)
+        return True
+
+    def close(self) -> None:
+        """End the association in good manners."""
+        self._sender.close()
+
+    def abort(self) -> None:
+        """Cut a transfer that takes too long for a clean stop, from any thread.
+
+        The object goes back with its attempt.
+        """
+        self._is_aborted.set()
+        self._sender.abort()
+
+    def _deliver(self, claim: OutboxClaim) -> None:
+        started = time.monotonic()
+        heartbeat = Heartbeat(self._outbox, claim, lease=self._lease)
+        try:
+            self._require_patience(claim)
+            with heartbeat:
+                sent = self._sender.send(claim)
+        except LeaseLostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place that maps errors to moves
+            self._settle_failure(heartbeat.claim, error)
+        else:
+            self._settle(heartbeat.claim, sent, seconds=time.monotonic() - started)
+
+    def _require_patience(self, claim: OutboxClaim) -> None:
+        if self._now() - claim.created_at > self._give_up_after:
+            days = self._give_up_after / timedelta(days=1)
+            raise GivenUpError(peer=self.destination, days=days)
+
+    def _settle(self, claim: OutboxClaim, sent: Sent, *, seconds: float) -> None:
+        self._rests_until, self._times_away = None, 0
+        self._limited_tries.pop(claim.outbox_id, None)
+        self._outbox.mark_sent(
+            claim,
+            sop_instance_uid=sent.sop_instance_uid,
+            status=sent.status,
+            is_confirmed=self._is_confirmed(),
+        )
+        status = f"0x{sent.status:04X}"
+        log.info("delivery.sent", **_names(claim), status=status, seconds=round(seconds, 3))
+
+    def _is_confirmed(self) -> bool:
+        """Say whether a stored status is all that this destination owes us.
+
+        It is, as long as no destination is asked for storage commitment.
+        """
+        return True
+
+    def _settle_failure(self, claim: OutboxClaim, error: Exception) -> None:
+        if self._is_aborted.is_set() and isinstance(error, NoAnswerError):
+            self._outbox.release(claim)
+            return
+        if isinstance(error, DestinationAwayError):
+            self._rest()
+        told = _in_our_words(error)
+        if isinstance(told, UnexpectedError):
+            log.error("delivery.unexpected", **_names(claim), exc_info=error)
+        status = getattr(told, "status", None)
+        if self._is_final(claim, told):
+            self._limited_tries.pop(claim.outbox_id, None)
+            self._outbox.fail(claim, status=status, error=str(told))
+            log.error("delivery.failed", **_names(claim), code=told.code)
+            return
+        delay = self._policy.delay_after(claim.attempt) * (1 - _JITTER * random.random())  # noqa: S311 - no secret
+        self._outbox.retry(claim, delay=delay, status=status, error=str(told))
+        seconds = round(delay.total_seconds(), 1)
+        log.warning("delivery.retry", **_names(claim), code=told.code, delay_seconds=seconds)
+
+    def _is_final(self, claim: OutboxClaim, error: BoneAgeError) -> bool:
+        if isinstance(error, (DoubtfulStatusError, UnexpectedError)):
+            tries = self._limited_tries.get(claim.outbox_id, 0) + 1
+            self._limited_tries[claim.outbox_id] = tries
+            return self._policy.is_exhausted(tries)
+        return not isinstance(error, TransientError)
+
+    def _rest(self) -> None:
+        self._sender.close()
+        self._times_away += 1
+        self._rests_until = self._now() + min(
+            self._policy.delay_after(self._times_away), LONGEST_REST
+        )
+
+
+def _in_our_words(error: Exception) -> BoneAgeError:
+    if isinstance(error, BoneAgeError):
+        return error
+    if isinstance(error, OSError):
+        return DiskError(errno=error.errno)
+    return UnexpectedError(kind=type(error).__name__)
+
+
+def _names(claim: OutboxClaim) -> dict[str, str | int]:
+    return {
+        "job_id": claim.job_id,
+        "outbox_id": claim.outbox_id,
+        "kind": claim.kind.value,
+        "destination": claim.destination,
+        "attempt": claim.attempt,
+    }
