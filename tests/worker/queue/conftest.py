@@ -1,25 +1,17 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from schemas.jobs import RetryPolicy
 from tests.fakes import Clock
+from tests.worker.queue.makers import RETRY
 from tests.worker.queue.postgresql import Server, running_server
 from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.jobs import JobQueue
 from worker.queue.outbox import Outbox
-
-RETRY = RetryPolicy(
-    attempts=3,
-    first_delay=timedelta(seconds=5),
-    factor=2,
-    longest_delay=timedelta(seconds=8),
-)
 
 
 @dataclass(frozen=True, kw_only=True)

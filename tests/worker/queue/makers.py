@@ -13,11 +13,18 @@ from schemas.jobs import (
     OutboxClaim,
     OutboxOrder,
     Outcome,
+    RetryPolicy,
 )
 from worker.queue.jobs import JobQueue
 from worker.queue.outbox import Outbox
 
 LEASE = timedelta(minutes=2)
+RETRY = RetryPolicy(
+    attempts=3,
+    first_delay=timedelta(seconds=5),
+    factor=2,
+    longest_delay=timedelta(seconds=8),
+)
 SC_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"
 SR_AND_SC = (

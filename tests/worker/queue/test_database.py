@@ -24,8 +24,7 @@ from schemas.errors import (
 from schemas.jobs import JobState
 from schemas.tables import Installation, Job, Table
 from tests.fakes import Clock
-from tests.worker.queue.conftest import RETRY
-from tests.worker.queue.makers import arrival, settled
+from tests.worker.queue.makers import RETRY, arrival, settled
 from tests.worker.queue.postgresql import Server
 from worker.queue.database import (
     backup,
