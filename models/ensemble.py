@@ -14,7 +14,7 @@ from models.calibration import interval_of
 from models.gate import judge_pixels
 from models.phantom import is_phantom
 from models.release.load import LoadedMember, LoadedRelease, load_release
-from models.saliency import contributions, outline_peak, spread_over_image
+from models.saliency import contributions, onto_common_grid, outline_peak
 from models.transforms import to_model_input, to_working_image
 from schemas.errors import PermanentError
 from schemas.estimates import (
@@ -190,11 +190,12 @@ class Ensemble:
             self._estimate(sex, [one.months[index][position] for one, index in asked])
             for position, sex in enumerate(image.sexes)
         )
-        spread = [
-            spread_over_image(one.cells[index], rows=rows, columns=columns) for one, index in asked
-        ]
         heatmap = Heatmap(
-            months=np.mean(spread, axis=0, dtype=np.float32),
+            months=np.mean(
+                [onto_common_grid(one.cells[index]) for one, index in asked],
+                axis=0,
+                dtype=np.float32,
+            ),
             intercept_months=float(np.mean([one.intercepts[index] for one, index in asked])),
         )
         outline = outline_peak(heatmap.months, rows=rows, columns=columns)

@@ -18,6 +18,9 @@ from models.networks import BoneAgeNetwork
 
 #: share of the strongest contribution from which on a place counts as a peak
 PEAK_SHARE = 0.5
+#: side of the grid of fields that the maps of all members are brought to: finer than the 6 x 6
+#: cells that a backbone of stride 32 has at 192 pixels, so that members of other sizes fit in
+GRID = 12
 #: side of the grid on which peaks are outlined, pixels
 OUTLINE_GRID = 256
 
@@ -46,27 +49,23 @@ def contributions(network: BoneAgeNetwork, feature_map: Tensor, sex: Tensor) -> 
     return Contributions(months=cells, intercept_months=months.detach() - cells.sum(dim=(1, 2)))
 
 
-def spread_over_image(
-    cells: NDArray[np.float32], *, rows: int, columns: int
-) -> NDArray[np.float32]:
-    """Return the map over the whole source image, months for each pixel, same sum.
+def onto_common_grid(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return one member's map on the grid that all members share, same sum.
 
-    The squash of the preprocessing is undone by stretching: cell (0, 0) begins at pixel (0, 0),
-    the last cell ends with the last pixel, and nothing lies outside.
+    The grid covers the whole source image, however it was squashed: field (0, 0) begins at pixel
+    (0, 0) and the last field ends with the last pixel.
 
     Args:
-        cells: ``(cell rows, cell columns)`` months.
-        rows: height of the source image as stored.
-        columns: its width.
+        cells: ``(cell rows, cell columns)`` months in each cell of the last feature map.
 
     Returns:
-        ``(rows, columns)`` float32.
+        ``(GRID, GRID)`` float32, months in each field.
     """
-    share = cells.size / (rows * columns)
-    smooth = cv2.resize(cells, (columns, rows), interpolation=cv2.INTER_LINEAR) * share
+    smooth = cv2.resize(cells, (GRID, GRID), interpolation=cv2.INTER_LINEAR)
+    smooth = smooth * np.float32(cells.size / smooth.size)
     missing = float(cells.sum(dtype=np.float64)) - float(smooth.sum(dtype=np.float64))
-    spread: NDArray[np.float32] = (smooth + missing / smooth.size).astype(np.float32)
-    return spread
+    fields: NDArray[np.float32] = (smooth + missing / smooth.size).astype(np.float32)
+    return fields
 
 
 def outline_peak(

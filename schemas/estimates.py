@@ -78,7 +78,9 @@ class Heatmap:
     Not the age of the bone that lies there.
     """
 
-    months: NDArray[np.float32]  #: ``(height, width)``; the sum is the estimate less ``intercept``
+    #: ``(rows, columns)`` of a coarse grid of fields over the whole image, months in each field;
+    #: the sum is the estimate less ``intercept_months``
+    months: NDArray[np.float32]
     intercept_months: float
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.saliency import contributions, outline_peak, spread_over_image
+from models.saliency import GRID, contributions, onto_common_grid, outline_peak
 from tests.models.builders import small_network
 
 MONTHS_NOISE = 1e-3  # float32 sums of some hundred terms of up to a hundred months
@@ -40,24 +40,26 @@ def test_what_makes_a_hand_younger_stays_negative() -> None:
     assert float(torch.cat([parts.months, flipped.months]).min()) < 0
 
 
-def test_spreading_over_the_source_image_keeps_the_months() -> None:
-    cells = np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32)
+def test_maps_of_members_of_any_size_come_to_one_grid_with_their_months() -> None:
+    random = np.random.default_rng(0)
+    for side in (4, 6, 8, 16):
+        cells = random.normal(size=(side, side)).astype(np.float32)
 
-    spread = spread_over_image(cells, rows=1013, columns=777)
+        fields = onto_common_grid(cells)
 
-    assert spread.shape == (1013, 777)
-    assert spread.sum(dtype=np.float64) == pytest.approx(cells.sum(), abs=1e-4)
+        assert fields.shape == (GRID, GRID)
+        assert fields.sum(dtype=np.float64) == pytest.approx(cells.sum(), abs=1e-4)
 
 
-def test_a_cell_lies_where_its_part_of_the_squashed_image_came_from() -> None:
+def test_a_field_lies_where_its_part_of_the_squashed_image_came_from() -> None:
     cells = np.zeros((4, 4), dtype=np.float32)
     cells[3, 0] = 10.0
 
-    spread = spread_over_image(cells, rows=400, columns=200)
+    fields = onto_common_grid(cells)
 
-    row, column = np.unravel_index(int(spread.argmax()), spread.shape)
-    assert row >= 300
-    assert column < 50
+    row, column = np.unravel_index(int(fields.argmax()), fields.shape)
+    assert row >= GRID * 3 / 4
+    assert column < GRID / 4
 
 
 def test_the_outline_of_a_peak_is_closed_and_inside_the_image() -> None:
