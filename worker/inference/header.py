@@ -85,10 +85,10 @@ def read_source(dataset: Dataset, *, sex: Sex | None = None) -> SourceImage:
     with lenient_values():
         age, missing = _chronological_age(dataset)
         return SourceImage(
-            sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
-            sop_class_uid=_uid(dataset, "SOPClassUID"),
-            study_instance_uid=_uid(dataset, "StudyInstanceUID"),
-            series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
+            sop_instance_uid=uid_of(dataset, "SOPInstanceUID"),
+            sop_class_uid=uid_of(dataset, "SOPClassUID"),
+            study_instance_uid=uid_of(dataset, "StudyInstanceUID"),
+            series_instance_uid=uid_of(dataset, "SeriesInstanceUID"),
             rows=_count(dataset, "Rows"),
             columns=_count(dataset, "Columns"),
             photometric_interpretation=text_of(dataset, "PhotometricInterpretation"),
@@ -100,6 +100,18 @@ def read_source(dataset: Dataset, *, sex: Sex | None = None) -> SourceImage:
             patient_orientation=_patient_orientation(dataset),
             is_phantom=text_of(dataset, "PatientID") == PHANTOM_PATIENT_ID,
         )
+
+
+def uid_of(dataset: Dataset, keyword: str) -> str:
+    """Return a UID that every object must have.
+
+    Raises:
+        MissingIdentityError: it is absent or empty.
+    """
+    uid = text_of(dataset, keyword)
+    if uid in ("", UNREADABLE):
+        raise MissingIdentityError(keyword=keyword)
+    return uid
 
 
 def header_flags(dataset: Dataset, source: SourceImage) -> tuple[QualityFlag, ...]:
@@ -143,13 +155,6 @@ def require_readable_age(
 def _is_below(age: ChronologicalAge | None, stated: tuple[float, float] | None, low: float) -> bool:
     months = age.months if age else stated[0] if stated else low
     return months < low
-
-
-def _uid(dataset: Dataset, keyword: str) -> str:
-    uid = text_of(dataset, keyword)
-    if uid in ("", UNREADABLE):
-        raise MissingIdentityError(keyword=keyword)
-    return uid
 
 
 def _count(dataset: Dataset, keyword: str) -> int:

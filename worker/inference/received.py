@@ -3,17 +3,34 @@
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 
 from pydicom import dcmread
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from schemas.errors import PermanentError, TransientError
 from worker.inference.attributes import lenient_values
+from worker.inference.header import uid_of
 
 #: Pixel Data in its three forms; all else is header
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+#: implicit, little endian → the syntax that says so
+_NATIVE = MappingProxyType(
+    {
+        (True, True): ImplicitVRLittleEndian,
+        (False, True): ExplicitVRLittleEndian,
+        (False, False): ExplicitVRBigEndian,
+    }
+)
 
 
 class SpoolFileMissingError(PermanentError):
@@ -65,7 +82,11 @@ class ReceivedImage:
 
 
 def received(dataset: Dataset) -> ReceivedImage:
-    """Return the object with its header taken now, before anything reads the data set."""
+    """Return the object with its header taken now, before anything reads the data set.
+
+    Raises:
+        MissingIdentityError: it does not say what it is; no file could be made of it.
+    """
     return ReceivedImage(dataset=dataset, header=_header_bytes(dataset))
 
 
@@ -76,6 +97,7 @@ def read_spooled(root: Path, spool_file: str) -> ReceivedImage:
         SpoolFileMissingError: it is gone.
         SpoolFileBrokenError: it is no DICOM.
         SpoolUnreadableError: the disk refused; waiting may help.
+        MissingIdentityError: as in ``received``.
     """
     try:
         return received(dcmread(root / spool_file))
@@ -92,15 +114,40 @@ def _header_bytes(dataset: Dataset) -> bytes:
     header = Dataset()
     for tag in dataset.keys():  # noqa: SIM118 - iterating a data set decodes its elements
         if tag not in _PIXEL_TAGS:
-            header[tag] = dataset.get_item(tag)
+            header[tag] = _element(dataset, tag)
     header.file_meta = FileMetaDataset()
     header.file_meta.update(getattr(dataset, "file_meta", {}))
-    if not header.file_meta.get("TransferSyntaxUID"):
-        header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.TransferSyntaxUID = _syntax_of_header(dataset)
     is_implicit, is_little = dataset.original_encoding
     if is_implicit is not None and is_little is not None:
         header.set_original_encoding(is_implicit, is_little, dataset.original_character_set)
     target = BytesIO()
     with lenient_values():
+        for keyword in ("SOPClassUID", "SOPInstanceUID"):  # without them it is no DICOM file
+            uid_of(header, keyword)
         header.save_as(target, enforce_file_format=True)
     return target.getvalue()
+
+
+def _element(dataset: Dataset, tag: BaseTag) -> DataElement | RawDataElement:
+    """Return the element as it came; decoded only where it lacks the VR that its file promises."""
+    element = dataset.get_item(tag)
+    is_explicit = dataset.original_encoding[0] is False
+    if is_explicit and isinstance(element, RawDataElement) and element.VR is None:
+        with lenient_values():
+            return dataset[tag]
+    return element
+
+
+def _syntax_of_header(dataset: Dataset) -> UID:
+    """Return the transfer syntax that the elements are really in; a file may say another one."""
+    stated = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+    is_implicit, is_little = dataset.original_encoding
+    if is_implicit is None or is_little is None:  # made here, never a file
+        return UID(stated or ExplicitVRLittleEndian)
+    if stated and (UID(stated).is_implicit_VR, UID(stated).is_little_endian) == (
+        is_implicit,
+        is_little,
+    ):
+        return UID(stated)
+    return _NATIVE.get((is_implicit, is_little), ExplicitVRLittleEndian)

@@ -56,7 +56,11 @@ class Room:
         """Keep an object as the listener does."""
         self.received += 1
         spool_file = f"spool/{self.received}.dcm"
-        write_file(dataset, self.root / spool_file, transfer_syntax=syntax)
+        if dataset.file_meta.TransferSyntaxUID == syntax:
+            (self.root / "spool").mkdir(exist_ok=True)
+            dataset.save_as(self.root / spool_file, enforce_file_format=True)
+        else:
+            write_file(dataset, self.root / spool_file, transfer_syntax=syntax)
         return self.queue.receive(
             Arrival(
                 sop_instance_uid=dataset.SOPInstanceUID,

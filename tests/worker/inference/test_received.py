@@ -12,7 +12,8 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 
-from tests.builders import hand_radiograph, write_file
+from tests.builders import ABSENT, hand_radiograph, write_file
+from worker.inference.header import MissingIdentityError
 from worker.inference.received import (
     SpoolFileBrokenError,
     SpoolFileMissingError,
@@ -70,6 +71,22 @@ def test_a_data_set_that_was_never_a_file_has_a_header_too() -> None:
 
     assert header.SOPInstanceUID == source.SOPInstanceUID
     assert "PixelData" not in header
+
+
+def test_a_file_that_lies_about_its_encoding_has_a_header_that_does_not(tmp_path: Path) -> None:
+    write_file(hand_radiograph(), tmp_path / "a.dcm", transfer_syntax=ImplicitVRLittleEndian)
+    lying = dcmread(tmp_path / "a.dcm")
+    lying.file_meta.TransferSyntaxUID = JPEG2000Lossless  # whose elements are explicit
+
+    header = received(lying).read_header()
+
+    assert header.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    assert header.PatientID == "4711"
+
+
+def test_an_object_that_does_not_say_what_it_is_has_no_header() -> None:
+    with pytest.raises(MissingIdentityError, match="SOPInstanceUID"):
+        received(hand_radiograph(SOPInstanceUID=ABSENT))
 
 
 def test_a_file_that_is_gone_is_a_permanent_error(tmp_path: Path) -> None:

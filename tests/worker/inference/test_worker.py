@@ -1,25 +1,40 @@
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from schemas.config import RefusalObjects
+from schemas.config import IntakeRule, RefusalObjects, SrClass
 from schemas.errors import DeviceError, PermanentError, TransientError
 from schemas.estimates import GateVerdict
-from schemas.jobs import JobState, ObjectKind, Outcome
+from schemas.jobs import JobState, JobView, ObjectKind, Outcome
 from schemas.refusals import RefusalReason
 from schemas.results import CAPTURE_FILE, CONTENT_FILE, HEADER_FILE
-from tests.builders import ABSENT, another_instance, hand_pixels, hand_radiograph
-from tests.fakes import StubEstimator
+from tests.builders import ABSENT, another_instance, hand_pixels, hand_radiograph, real_file
+from tests.fakes import MAY_BE_READ, StubEstimator
 from tests.worker.inference.conftest import Room
+from worker.reporting.structured_report import build_structured_report
 
+REPOSITORY = Path(__file__).parents[3]
 NOT_A_HAND = GateVerdict(
     refusal=RefusalReason.NOT_A_HAND, keyword="shape", found="0.1", expected="a hand"
 )
+
+
+def report_of(room: Room, job: JobView) -> Dataset:
+    """Build the report as delivery does, from the files of the result, and read it back."""
+    assert job.result_folder is not None
+    header = dcmread(room.root / job.result_folder / HEADER_FILE)
+    report = build_structured_report(room.content(job), header, sop_class=SrClass.COMPREHENSIVE)
+    report.save_as(room.root / "sr.dcm", enforce_file_format=True)
+    return dcmread(room.root / "sr.dcm")
 
 
 class BusyError(TransientError):
@@ -116,15 +131,21 @@ def test_without_sex_both_estimates_are_made_and_no_headline(room: Room) -> None
         "StudyTime",
     ],
 )
-def test_an_attribute_that_is_absent_breaks_no_result(room: Room, keyword: str) -> None:
+def test_an_attribute_that_is_absent_breaks_neither_result_nor_report(
+    room: Room, keyword: str
+) -> None:
     room.receive(hand_radiograph(**{keyword: ABSENT}))
 
     job = room.work()
 
     assert (job.state, job.outcome) == (JobState.DELIVERING, Outcome.ESTIMATED)
+    assert report_of(room, job).StudyInstanceUID == job.study_instance_uid
 
 
-def test_odd_values_in_the_header_break_no_result(room: Room) -> None:
+@pytest.mark.parametrize("verdict", [MAY_BE_READ, NOT_A_HAND], ids=["read", "refused"])
+def test_odd_values_in_the_header_break_neither_result_nor_report(
+    room: Room, verdict: GateVerdict
+) -> None:
     odd = hand_radiograph(
         PatientSex="female",
         PatientBirthDate="2015",
@@ -134,9 +155,10 @@ def test_odd_values_in_the_header_break_no_result(room: Room) -> None:
     )
     room.receive(odd)
 
-    job = room.work()
+    job = room.work(StubEstimator(verdict=verdict))
 
-    assert (job.state, job.outcome) == (JobState.DELIVERING, Outcome.ESTIMATED)
+    assert job.state is JobState.DELIVERING
+    assert report_of(room, job).SOPInstanceUID
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless], ids=lambda each: each.name)
@@ -206,6 +228,31 @@ def test_a_sender_without_a_destination_fails_with_the_mend(room: Room) -> None:
     assert "[[peer]]" in job.error
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RG1_J2KI.dcm",
+        "RG2_RLE.dcm",
+        "RG3_RLE.dcm",
+        "gdcm-CR-MONO1-10-chest.dcm",
+        "highdicom_dx_image.dcm",
+        "txrv_Fake_MONOHR1.dcm",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # their headers are odd; pydicom says so
+def test_a_real_radiograph_with_an_odd_header_ends_in_a_result(room: Room, name: str) -> None:
+    everything = IntakeRule(name="all", modalities=(), secondary_capture=True)
+    room.policy = replace(room.policy, rules=(everything,))
+    source = dcmread(real_file(f"dicom_not_hand/{name}"))
+    room.receive(source, syntax=source.file_meta.TransferSyntaxUID)
+
+    job = room.work(StubEstimator(verdict=NOT_A_HAND))
+
+    assert (job.state, job.outcome) == (JobState.DELIVERING, Outcome.REFUSED)
+    assert job.reason in {"not_a_hand", "age_outside_range"}
+    assert report_of(room, job).StudyInstanceUID == source.StudyInstanceUID
+
+
 # what goes wrong
 
 
@@ -228,6 +275,7 @@ def test_after_the_last_attempt_the_radiologist_hears_of_a_technical_failure(roo
     job = room.queue.jobs()[0]
     assert (job.outcome, job.reason) == (Outcome.REFUSED, "technical")
     assert room.content(job).reason_detail == "test.busy"
+    assert job.error == "test.busy: busy"
 
 
 def test_a_technical_failure_is_superseded_by_a_later_success(room: Room) -> None:
@@ -370,6 +418,20 @@ def test_other_pixels_under_the_same_uid_are_quarantined(room: Room) -> None:
     assert "quarantined" in [event.event for event in room.queue.events(job.job_id)]
 
 
+def test_without_the_former_content_nothing_is_superseded(room: Room) -> None:
+    source = hand_radiograph()
+    room.receive(source)
+    first = room.work()
+    room.queue.cancel(first.job_id, reason="test")
+    (room.root / "spool/1.dcm").unlink()
+    room.receive(hand_radiograph(PatientSex="M"))
+
+    job = room.work()
+
+    assert (job.revision, job.sex) == (1, "F")
+    assert "quarantined" in [event.event for event in room.queue.events(job.job_id)]
+
+
 def test_a_readable_image_replaces_one_that_could_not_be_read(room: Room) -> None:
     source = hand_radiograph()
     room.receive(hand_radiograph(PixelData=b"\0" * 10, SOPInstanceUID=source.SOPInstanceUID))
@@ -504,3 +566,11 @@ def test_the_header_on_disk_keeps_the_bytes_that_came(room: Room) -> None:
     header = (room.root / job.result_folder / HEADER_FILE).read_bytes()
     assert "Müller^Jörg".encode("latin-1") in header
     assert "PixelData" not in dcmread(room.root / job.result_folder / HEADER_FILE)
+
+
+def test_the_room_loads_no_torch() -> None:
+    program = "import sys, worker.inference.worker; sys.exit('torch' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", program], check=False, cwd=REPOSITORY)
+
+    assert done.returncode == 0

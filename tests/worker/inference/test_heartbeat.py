@@ -1,0 +1,121 @@
+import threading
+from datetime import timedelta
+
+import pytest
+
+from schemas.errors import LeaseLostError
+from schemas.jobs import Claim
+from tests.fakes import Clock
+from worker.inference.heartbeat import Heartbeat
+
+LEASE = timedelta(milliseconds=30)
+CLAIM = Claim(
+    job_id=1,
+    token="t" * 32,
+    attempt=1,
+    lease_ends_at=Clock()(),
+    sop_instance_uid="1.2.3",
+    study_instance_uid="1.2",
+    calling_ae="PACS",
+    release="stub",
+    revision=1,
+    reception_id=1,
+    spool_file="spool/1.dcm",
+    former_spool_file=None,
+    predecessor_uids=(),
+    is_last_attempt=False,
+    received_at=Clock()(),
+)
+
+
+class Keeper:
+    """A queue that records signs of life, and may refuse some of them."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.renewals = 0
+        self.releases = 0
+        self.changed = threading.Condition()
+        self._errors = list(errors)
+
+    def renew(self, claim: Claim, *, lease: timedelta) -> Claim:
+        assert lease == LEASE
+        with self.changed:
+            self.renewals += 1
+            self.changed.notify_all()
+            if self._errors:
+                raise self._errors.pop(0)
+        return claim
+
+    def release(self, _claim: Claim) -> None:
+        with self.changed:
+            self.releases += 1
+            self.changed.notify_all()
+
+    def wait_until(self, *, renewals: int = 0, releases: int = 0) -> None:
+        with self.changed:
+            assert self.changed.wait_for(
+                lambda: self.renewals >= renewals and self.releases >= releases, 20
+            )
+
+
+def heartbeat(
+    keeper: Keeper, *, stop: threading.Event | None = None, grace_seconds: float = 60
+) -> Heartbeat:
+    return Heartbeat(
+        keeper, CLAIM, lease=LEASE, stop=stop or threading.Event(), grace_seconds=grace_seconds
+    )
+
+
+def test_a_lease_is_renewed_as_long_as_the_work_goes_on() -> None:
+    keeper = Keeper()
+
+    with heartbeat(keeper):
+        keeper.wait_until(renewals=3)
+
+    assert keeper.releases == 0
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_lease() -> None:
+    keeper = Keeper(OSError("away"), OSError("still away"))
+
+    with heartbeat(keeper):
+        keeper.wait_until(renewals=4)
+
+    assert keeper.renewals >= 4
+
+
+def test_a_lost_lease_is_not_fought_for() -> None:
+    keeper = Keeper(LeaseLostError(what="job", row_id=1))
+
+    with heartbeat(keeper) as beating:
+        keeper.wait_until(renewals=1)
+        beating._thread.join(20)  # noqa: SLF001 - that it ends is the point
+
+    assert keeper.renewals == 1
+
+
+def test_a_stop_gives_the_claim_back_when_the_grace_period_ends() -> None:
+    keeper, stop = Keeper(), threading.Event()
+
+    with heartbeat(keeper, stop=stop, grace_seconds=0):
+        stop.set()
+        keeper.wait_until(releases=1)
+
+    assert keeper.releases == 1
+
+
+def test_a_stop_within_the_grace_period_lets_the_work_finish() -> None:
+    keeper, stop = Keeper(), threading.Event()
+    stop.set()
+
+    with heartbeat(keeper, stop=stop, grace_seconds=60):
+        keeper.wait_until(renewals=2)
+
+    assert keeper.releases == 0
+
+
+def test_an_error_of_the_work_flies_past() -> None:
+    keeper = Keeper()
+
+    with pytest.raises(ZeroDivisionError), heartbeat(keeper):
+        raise ZeroDivisionError
