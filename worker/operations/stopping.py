@@ -1,9 +1,12 @@
 """One event says "stop" to everything in this process: a signal, or the end of the supervisor."""
 
+import os
 import signal
-import sys
 import threading
 from types import FrameType
+
+
+_STANDARD_INPUT = 0
 
 
 def stop_on_signals() -> threading.Event:
@@ -26,7 +29,8 @@ def stop_with_parent(stop: threading.Event) -> None:
     """
 
     def _watch() -> None:
-        while sys.stdin.buffer.read(1):
+        # not sys.stdin: its lock, held by a waiting thread, aborts the interpreter at its end
+        while os.read(_STANDARD_INPUT, 1):
             pass
         stop.set()
 
