@@ -155,7 +155,7 @@ class Job(Table):
     release: Mapped[str] = mapped_column(NAME)
     state: Mapped[JobState]
     outcome: Mapped[Outcome | None]
-    reason: Mapped[str | None] = mapped_column(NAME)  #: why refused, ignored or failed, as a code
+    reason: Mapped[str | None] = mapped_column(Text)  #: why refused, ignored or failed, as a code
     error: Mapped[str | None] = mapped_column(Text)  #: the last error in words
     attempt: Mapped[int]
     revision: Mapped[int]  #: of the current result; 0: there is none yet

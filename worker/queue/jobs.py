@@ -1,15 +1,13 @@
 """The jobs: receive, claim, settle, and everything else that moves one."""
 
-import uuid
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session, aliased
 
-from schemas.errors import IllegalMoveError, LeaseLostError, NothingToDeliverError
+from schemas.errors import IllegalMoveError, NothingToDeliverError
 from schemas.jobs import (
     Arrival,
     Claim,
@@ -25,10 +23,11 @@ from schemas.refusals import IgnoreReason
 from schemas.tables import Job, Output, Reception
 from worker.queue import views
 from worker.queue.arrivals import take_in
+from worker.queue.claims import claim_of, held, take_oldest_due
 from worker.queue.database import reading
 from worker.queue.ledger import Detail, Ledger, ledger
 from worker.queue.outbox import cancel_rows, owe_again, rescue_rows
-from worker.queue.results import add_result, current_result, superseded_uids
+from worker.queue.results import add_result, current_result
 
 #: code of a job whose worker vanished at its last attempt
 LEASE_EXPIRED = "queue.lease_expired"
@@ -53,7 +52,7 @@ class JobQueue:
         self._release = release
         self._retry = retry
 
-    # --- what arrives -------------------------------------------------------------------------
+    # --- what arrives
 
     def receive(self, arrival: Arrival) -> Receipt:
         """Write down an object that is durably in the spool; after this, Success may be said."""
@@ -71,7 +70,7 @@ class JobQueue:
         with reading(self._engine) as session:
             return session.scalar(ours) is not None
 
-    # --- a worker and its claim ---------------------------------------------------------------
+    # --- a worker and its claim
 
     def claim(self, *, lease: timedelta) -> Claim | None:
         """Take the oldest job that is due, or nothing.
@@ -80,21 +79,8 @@ class JobQueue:
         job of its own for that: an acknowledged image never waits for ever.
         """
         with self._ledger() as book:
-            job_id = book.session.scalar(
-                sa.update(Job)
-                .where(Job.id == self._oldest_due(book.at), Job.state == JobState.QUEUED)
-                .values(
-                    state=JobState.RUNNING,
-                    release=self._release,
-                    attempt=Job.attempt + 1,
-                    claim_token=uuid.uuid4().hex,
-                    lease_ends_at=book.at + lease,
-                    updated_at=book.at,
-                )
-                .returning(Job.id)
-                .execution_options(synchronize_session=False)
-            )
-            return None if job_id is None else self._claimed(book, book.job(job_id))
+            job = take_oldest_due(book, release=self._release, lease=lease)
+            return None if job is None else claim_of(book.session, job, retry=self._retry)
 
     def renew(self, claim: Claim, *, lease: timedelta) -> Claim:
         """Give a sign of life.
@@ -103,14 +89,14 @@ class JobQueue:
             LeaseLostError: somebody else has the job; stop working on it.
         """
         with self._ledger() as book:
-            job = self._held(book, claim)
+            job = held(book, claim)
             job.lease_ends_at = book.at + lease
-            return self._claim_of(book.session, job)
+            return claim_of(book.session, job, retry=self._retry)
 
     def release(self, claim: Claim) -> None:
         """Give the job back at a clean stop; it costs no attempt."""
         with self._ledger() as book:
-            job = self._held(book, claim)
+            job = held(book, claim)
             job.attempt -= 1
             job.run_after = book.at
             book.move(job, after=JobState.QUEUED, event="released", reason="clean stop")
@@ -122,7 +108,7 @@ class JobQueue:
             LeaseLostError: somebody else has the job; nothing was written.
         """
         with self._ledger() as book:
-            job = self._held(book, claim)
+            job = held(book, claim)
             self._mark_examined(book, job)
             add_result(book, job, result)
             job.outcome, job.reason = result.outcome, result.reason or None
@@ -140,21 +126,21 @@ class JobQueue:
     def settle_unchanged(self, claim: Claim, *, reason: str) -> None:
         """End the examination of a content that changes nothing; nothing is sent."""
         with self._ledger() as book:
-            job = self._held(book, claim)
+            job = held(book, claim)
             self._mark_examined(book, job)
             self._back_to_result(book, job, event="unchanged", reason=reason)
 
     def quarantine(self, claim: Claim, *, reason: str) -> None:
         """Set a content aside: the UID that we know, with other pixels. The result stands."""
         with self._ledger() as book:
-            job = self._held(book, claim)
+            job = held(book, claim)
             self._mark_examined(book, job).state = ReceptionState.QUARANTINED
             self._back_to_result(book, job, event="quarantined", reason=reason)
 
     def settle_ignored(self, claim: Claim, *, reason: IgnoreReason) -> None:
         """End a job that no intake rule wants; nothing is sent."""
         with self._ledger() as book:
-            job = self._held(book, claim)
+            job = held(book, claim)
             self._mark_examined(book, job)
             job.outcome, job.reason, job.error = None, reason.value, None
             book.move(job, after=JobState.IGNORED, event="ignored", reason=reason.value)
@@ -163,7 +149,7 @@ class JobQueue:
     def retry(self, claim: Claim, *, code: str, message: str) -> JobState:
         """Put the job back for later, or let it fail if that was the last attempt."""
         with self._ledger() as book:
-            job = self._held(book, claim)
+            job = held(book, claim)
             if self._retry.is_exhausted(job.attempt):
                 self._fail(book, job, code=code, message=message)
                 return job.state
@@ -180,7 +166,7 @@ class JobQueue:
     def fail(self, claim: Claim, *, code: str, message: str) -> None:
         """End the job until an operator, or other content, moves it on."""
         with self._ledger() as book:
-            self._fail(book, self._held(book, claim), code=code, message=message)
+            self._fail(book, held(book, claim), code=code, message=message)
 
     def rescue(self) -> int:
         """Take jobs and objects back from those whose lease ran out; return how many.
@@ -200,7 +186,7 @@ class JobQueue:
         with self._ledger() as book:
             return len(lost) + rescue_rows(book)
 
-    # --- an operator --------------------------------------------------------------------------
+    # --- an operator
 
     def requeue(self, job_id: int, *, reason: str, deliver_only: bool = False) -> None:
         """Estimate again (a new revision), or deliver the same bytes again.
@@ -233,7 +219,7 @@ class JobQueue:
                 cancel_rows(book, job_id=job.id)
                 book.rest(job)
 
-    # --- to be looked at ----------------------------------------------------------------------
+    # --- to be looked at
 
     def job(self, job_id: int) -> JobView:
         """Return one job, or raise NoSuchJobError."""
@@ -270,80 +256,10 @@ class JobQueue:
         with reading(self._engine) as session:
             return views.counts_by_state(session)
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- inside
 
     def _ledger(self) -> AbstractContextManager[Ledger]:
         return ledger(self._engine, now=self._now, actor=self._actor)
-
-    def _oldest_due(self, at: datetime) -> sa.ScalarSelect[int]:
-        candidate, other = aliased(Job), aliased(Job)
-        has_own_job = sa.exists().where(
-            other.sop_instance_uid == candidate.sop_instance_uid, other.release == self._release
-        )
-        return (
-            sa.select(candidate.id)
-            .where(
-                candidate.state == JobState.QUEUED,
-                candidate.run_after <= at,
-                sa.or_(candidate.release == self._release, ~has_own_job),
-            )
-            .order_by(candidate.run_after, candidate.id)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=candidate)
-            .scalar_subquery()
-        )
-
-    def _claimed(self, book: Ledger, job: Job) -> Claim:
-        if (fresh := book.unexamined(job.sop_instance_uid)) is not None:
-            job.reception_id = fresh.id
-        book.note(
-            job.id,
-            event="claimed",
-            moved=(JobState.QUEUED, JobState.RUNNING),
-            detail={"attempt": job.attempt, "release": job.release},
-        )
-        return self._claim_of(book.session, job)
-
-    def _claim_of(self, session: Session, job: Job) -> Claim:
-        reception = session.get_one(Reception, job.reception_id)
-        result = current_result(session, job)
-        former = None
-        if result is not None and result.reception_id != reception.id:
-            former = session.get_one(Reception, result.reception_id).spool_file
-        if job.claim_token is None or job.lease_ends_at is None:
-            raise LeaseLostError(what="job", row_id=job.id)
-        return Claim(
-            job_id=job.id,
-            token=job.claim_token,
-            attempt=job.attempt,
-            lease_ends_at=job.lease_ends_at,
-            sop_instance_uid=job.sop_instance_uid,
-            study_instance_uid=reception.study_instance_uid,
-            calling_ae=reception.calling_ae,
-            release=job.release,
-            revision=job.revision + 1,
-            reception_id=reception.id,
-            spool_file=reception.spool_file,
-            former_spool_file=former,
-            predecessor_uids=superseded_uids(session, job.id),
-            is_last_attempt=self._retry.is_exhausted(job.attempt),
-            received_at=reception.received_at,
-        )
-
-    def _held(self, book: Ledger, claim: Claim) -> Job:
-        """Return the claimed job, locked, to the worker that still has its token."""
-        job = book.session.scalars(
-            sa.select(Job)
-            .where(
-                Job.id == claim.job_id,
-                Job.state == JobState.RUNNING,
-                Job.claim_token == claim.token,
-            )
-            .with_for_update()
-        ).one_or_none()
-        if job is None:
-            raise LeaseLostError(what="job", row_id=claim.job_id)
-        return job
 
     def _mark_examined(self, book: Ledger, job: Job) -> Reception:
         reception = book.session.get_one(Reception, job.reception_id)

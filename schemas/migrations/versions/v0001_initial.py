@@ -114,7 +114,7 @@ def upgrade() -> None:
             ),
             nullable=True,
         ),
-        sa.Column("reason", sa.String(length=64), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
