@@ -1,6 +1,10 @@
 """A claim that is kept alive while it is worked on."""
 
+import math
+import os
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
@@ -12,6 +16,14 @@ from worker.logs import log
 
 #: how often a stop is looked for, at most
 _TICK_SECONDS = 0.5
+
+
+def end_process() -> None:
+    """End this process at once; a thread that hangs in a driver cannot be ended otherwise.
+
+    It is as safe as any power cut: the lease runs out, and the job is tried again.
+    """
+    os._exit(os.EX_SOFTWARE)
 
 
 class ClaimKeeper(Protocol):
@@ -26,11 +38,23 @@ class ClaimKeeper(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a claim is held, and how long work may take."""
+
+    lease: timedelta
+    grace_seconds: float = 20  #: how long a stop waits for the job in hand
+    #: far longer than any estimate, which takes a second or two on two busy cores (measured)
+    longest: timedelta = timedelta(minutes=15)
+
+
 class Heartbeat:
     """Renews a lease three times in its length, from a thread of its own, inside a ``with``.
 
     If a stop comes and the work is not done when the grace period ends, the claim is given back
     with its attempt: the work goes on and ends in ``LeaseLostError``, which is no failure.
+    Work that takes longer than ``longest`` hangs, in a driver or a decoder: nothing is renewed
+    any more, and ``on_stuck`` ends the process, so that its supervisor starts a fresh one.
     """
 
     def __init__(
@@ -38,15 +62,15 @@ class Heartbeat:
         keeper: ClaimKeeper,
         claim: Claim,
         *,
-        lease: timedelta,
+        limits: Limits,
         stop: threading.Event,
-        grace_seconds: float,
+        on_stuck: Callable[[], None],
     ) -> None:
         self._keeper = keeper
         self._claim = claim
-        self._lease = lease
+        self._limits = limits
         self._stop = stop
-        self._grace_seconds = grace_seconds
+        self._on_stuck = on_stuck
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -64,25 +88,28 @@ class Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        pause = self._lease.total_seconds() / 3
-        next_renewal = monotonic() + pause
-        grace_ends: float | None = None
+        pause = self._limits.lease.total_seconds() / 3
+        begun = monotonic()
+        next_renewal, grace_ends = begun + pause, math.inf
         while not self._done.wait(min(pause, _TICK_SECONDS)):
             now = monotonic()
             if self._stop.is_set():
-                grace_ends = grace_ends or now + self._grace_seconds
-                if now >= grace_ends:
-                    self._give_back()
-                    return
+                grace_ends = min(grace_ends, now + self._limits.grace_seconds)
+            if now >= grace_ends:
+                return self._give_back()
+            if now >= begun + self._limits.longest.total_seconds():
+                log.error("heartbeat.stuck", job_id=self._claim.job_id, seconds=round(now - begun))
+                return self._on_stuck()
             if now >= next_renewal:
                 next_renewal = now + pause
                 if not self._renewed():
-                    return
+                    return None
+        return None
 
     def _renewed(self) -> bool:
         """Renew once; a database that is away now may be back at the next beat."""
         try:
-            self._keeper.renew(self._claim, lease=self._lease)
+            self._keeper.renew(self._claim, lease=self._limits.lease)
         except LeaseLostError as error:
             log.warning("heartbeat.lost", job_id=self._claim.job_id, code=error.code)
             return False

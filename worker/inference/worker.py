@@ -23,7 +23,7 @@ from worker.inference.decisions import (
 )
 from worker.inference.destinations import destinations_of, orders_for
 from worker.inference.estimate import Finding, ImageReader, Revision
-from worker.inference.heartbeat import Heartbeat
+from worker.inference.heartbeat import Heartbeat, Limits, end_process
 from worker.inference.intake import judge
 from worker.inference.received import ReceivedImage, SpoolFileMissingError, read_spooled
 from worker.inference.resend import Change, change_between
@@ -112,9 +112,9 @@ class InferenceWorker:
         with Heartbeat(
             self._queue,
             claim,
-            lease=self._policy.lease,
+            limits=Limits(lease=self._policy.lease, grace_seconds=self._policy.grace_seconds),
             stop=stop or Event(),
-            grace_seconds=self._policy.grace_seconds,
+            on_stuck=end_process,
         ):
             decision = self._decide(attempt)
             self._apply(attempt, decision)

@@ -6,7 +6,7 @@ import pytest
 from schemas.errors import LeaseLostError
 from schemas.jobs import Claim
 from tests.fakes import Clock
-from worker.inference.heartbeat import Heartbeat
+from worker.inference.heartbeat import Heartbeat, Limits
 
 LEASE = timedelta(milliseconds=30)
 CLAIM = Claim(
@@ -58,12 +58,15 @@ class Keeper:
             )
 
 
+def never() -> None:
+    raise AssertionError("the work was taken for stuck")
+
+
 def heartbeat(
     keeper: Keeper, *, stop: threading.Event | None = None, grace_seconds: float = 60
 ) -> Heartbeat:
-    return Heartbeat(
-        keeper, CLAIM, lease=LEASE, stop=stop or threading.Event(), grace_seconds=grace_seconds
-    )
+    limits = Limits(lease=LEASE, grace_seconds=grace_seconds)
+    return Heartbeat(keeper, CLAIM, limits=limits, stop=stop or threading.Event(), on_stuck=never)
 
 
 def test_a_lease_is_renewed_as_long_as_the_work_goes_on() -> None:
@@ -111,6 +114,21 @@ def test_a_stop_within_the_grace_period_lets_the_work_finish() -> None:
     with heartbeat(keeper, stop=stop, grace_seconds=60):
         keeper.wait_until(renewals=2)
 
+    assert keeper.releases == 0
+
+
+def test_work_that_hangs_loses_its_lease_and_ends_the_process() -> None:
+    keeper, is_ended = Keeper(), threading.Event()
+    limits = Limits(lease=LEASE, longest=timedelta(milliseconds=100))
+
+    with Heartbeat(
+        keeper, CLAIM, limits=limits, stop=threading.Event(), on_stuck=is_ended.set
+    ) as beating:
+        assert is_ended.wait(20)
+        beating._thread.join(20)  # noqa: SLF001 - that it ends is the point
+        renewals = keeper.renewals
+
+    assert keeper.renewals == renewals
     assert keeper.releases == 0
 
 

@@ -1,8 +1,11 @@
 import struct
+from collections.abc import Sequence as Listed
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -28,6 +31,7 @@ from tests.builders import (
     real_file,
     real_hand,
 )
+from worker.inference.pictures import Stored
 from worker.inference.pixels import (
     LookupTable,
     ValueRange,
@@ -44,8 +48,13 @@ UNIT = ValueRange(low=0.0, high=1.0)
 NO_WINDOW = {"WindowCenter": ABSENT, "WindowWidth": ABSENT}
 
 
-def drawn(*rows: list[float]) -> NDArray[np.float32]:
+def drawn(*rows: Listed[float]) -> NDArray[np.float32]:
     return np.array(rows, dtype=np.float32)
+
+
+def row_of(values: list[int], *, bits: int) -> Stored:
+    row = [values]
+    return np.array(row, dtype=np.uint8) if bits <= 8 else np.array(row, dtype=np.uint16)
 
 
 def refusal_of(dataset: Dataset) -> UnsuitableImageError:
@@ -175,6 +184,27 @@ def test_an_inverted_pair_with_padding_gives_the_same_display_values() -> None:
 
     np.testing.assert_allclose(display_values(bright), display_values(dark), rtol=0, atol=2e-3)
     assert display_values(bright)[0, 0] == display_values(bright)[:, 20:].min()
+
+
+@given(data=st.data(), bits=st.integers(2, 16), is_windowed=st.booleans())
+def test_every_inverted_pair_gives_the_same_display_values(
+    data: st.DataObject, bits: int, *, is_windowed: bool
+) -> None:
+    value = st.integers(0, 2**bits - 1)
+    row = data.draw(st.lists(value, min_size=2, max_size=6))
+    pixels = row_of(row, bits=bits)
+    window = {} if is_windowed else NO_WINDOW
+
+    bright, dark = (
+        display_values(
+            hand_radiograph(pixels, BitsStored=bits, PhotometricInterpretation=each, **window)
+        )
+        for each in ("MONOCHROME2", "MONOCHROME1")
+    )
+
+    # a few steps of float32 at the greatest value
+    np.testing.assert_allclose(bright, dark, rtol=0, atol=2.0**bits * 1e-6)
+    assert bright == pytest.approx(drawn(row), abs=2.0**bits * 1e-6)
 
 
 @pytest.mark.parametrize(
