@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from schemas.config import DeliverySection, PeerSection
+from schemas.errors import TransientError
 from worker.delivery.lane import Lane
 from worker.delivery.objects import ResultFiles
 from worker.delivery.sender import Sender
+from worker.logs import log
 from worker.queue.outbox import Outbox
 
 GRACE_SECONDS = 10.0  # a transfer under way may end by itself for so long after a stop
+_PAUSE_SECONDS = 1.0  # before a database that could not be used is asked again
 
 
 class Deliverer:
@@ -58,8 +61,8 @@ class Deliverer:
         """Deliver until ``stop``; a transfer under way may end, or is cut after the grace period.
 
         Raises:
-            Exception: what a lane met outside of a delivery (the database): every lane stops, so
-                that a supervisor starts all of them again instead of one falling silent.
+            Exception: a bug met outside of a delivery: every lane stops, so that a supervisor
+                starts all of them again instead of one falling silent.
         """
         threads = [
             threading.Thread(
@@ -82,12 +85,19 @@ class Deliverer:
     def _run_lane(self, lane: Lane, stop: threading.Event) -> None:
         try:
             while not (stop.is_set() or self._has_failed.is_set()):
-                if not lane.run_once():
-                    stop.wait(self._poll_seconds)
+                self._run_once(lane, stop)
             lane.close()
         except BaseException as failure:  # noqa: BLE001 - raised again by run
             self._failures.append(failure)
             self._has_failed.set()
+
+    def _run_once(self, lane: Lane, stop: threading.Event) -> None:
+        try:
+            if not lane.run_once():
+                stop.wait(self._poll_seconds)
+        except TransientError as error:  # the database; what was being sent comes back by rescue
+            log.warning("delivery.waits", destination=lane.destination, code=error.code)
+            stop.wait(max(self._poll_seconds, _PAUSE_SECONDS))
 
 
 def _join(threads: list[threading.Thread], *, within_seconds: float) -> None:

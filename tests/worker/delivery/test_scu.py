@@ -1,5 +1,4 @@
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ from worker.delivery.errors import NoAnswerError, PeerUnreachableError
 from worker.delivery.scu import Association, StoredObject, open_association
 
 DX = str(DigitalXRayImageStorageForPresentation)
-
-
-@pytest.fixture
-def pacs() -> Iterator[FakePacs]:
-    with FakePacs() as running:
-        yield running
 
 
 @pytest.fixture
