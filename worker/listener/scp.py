@@ -28,6 +28,7 @@ from worker.queue.jobs import JobQueue
 _CALLING_AE_NOT_RECOGNISED = (0x01, 0x01, 0x03)
 _MEGABYTE = 1_000_000
 _ACCEPT_POLL_SECONDS = 0.1  #: how soon `stop` is noticed
+_ABORT_SECONDS = 5.0  #: for the peers to close; pynetdicom's timer ends those that do not
 _STOP_POLL_SECONDS = 0.02
 
 
@@ -110,9 +111,7 @@ class Listener:
                 log.warning("listener.cut_off", count=len(busy))
                 break
             time.sleep(_STOP_POLL_SECONDS)
-        for association in server.active_associations:
-            association.abort()
-            association.join(grace_seconds)
+        _end_all(server.active_associations)
         log.info("listener.stopped")
 
     def _application(self) -> Application:
@@ -207,6 +206,19 @@ def _provider(association: Association) -> SpoolingProvider:
     if not isinstance(provider, SpoolingProvider):
         raise TypeError("an association that this listener did not make")
     return provider
+
+
+def _end_all(associations: Sequence[Association]) -> None:
+    """Close what never was established, abort the others and wait for them together."""
+    established = [association for association in associations if association.is_established]
+    for association in associations:
+        if association in established:
+            association.abort(block=False)
+        elif association.dul.socket is not None:
+            association.dul.socket.close()
+    end = time.monotonic() + _ABORT_SECONDS
+    for association in established:
+        association.join(max(0.0, end - time.monotonic()))
 
 
 def _answer(error: StoreRefusedError) -> Dataset:

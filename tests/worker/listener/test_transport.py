@@ -1,5 +1,6 @@
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -232,6 +233,18 @@ def test_a_busy_association_may_finish_when_the_listener_stops(watch: Watch, sit
         stopping.join(LIMIT_SECONDS)
     assert not site.listener.is_listening
     assert len(site.jobs) == 1
+
+
+def test_idle_associations_do_not_hold_up_a_stop(site: Site) -> None:
+    with association(site.port) as first, association(site.port) as second:
+        with connection(site.port) as silent:
+            before = time.monotonic()
+            site.listener.stop()
+            assert time.monotonic() - before < 4  # the time-outs are 5 s and more
+            assert is_closed_by_peer(silent)
+        for opened in (first, second):
+            opened.join(LIMIT_SECONDS)
+            assert opened.is_aborted
 
 
 def test_another_pynetdicom_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
