@@ -44,7 +44,8 @@ must not be compared.
 "native aspect" are half- and full-resolution images of test children that went the way of a
 clinical image; the other rows are the 299 by 299 files. "interval covers" is the share of labels
 inside the stated {coverage:.0%} interval. The gate would refuse {refused} of the {asked} test
-images; they are in the table all the same.
+images; they are in the table all the same. "some native" are the first of those children again: as
+they are, and changed as another detector, VOI LUT or archive might (`models/training/variants.py`).
 
 ## Intervals
 
