@@ -236,9 +236,7 @@ class Orthanc:
         }
 
     def _request(self, path: str, body: bytes | None = None) -> bytes:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.http_port}{path}", data=body
-        )
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data=body)
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
             content: bytes = answer.read()
         return content
