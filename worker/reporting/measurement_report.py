@@ -83,7 +83,11 @@ def outline_of(content: ResultContent) -> NDArray[np.float64]:
 def _group(
     content: ResultContent, estimate: BoneAgeEstimate
 ) -> MeasurementsAndQualitativeEvaluations:
-    """Return TID 1501: viewers show the numbers at its first level, beside the outline."""
+    """Return TID 1501: viewers show the numbers at its first level, beside the region.
+
+    Every one of them is inferred from the region: older OHIF viewers show nothing of a group
+    with a NUM that is not.
+    """
     source = content.source
     numbers = [*facts.interval_facts(estimate)]
     numbers += [f for f in facts.subject_facts(content) if isinstance(f, facts.Quantity)]
@@ -100,8 +104,13 @@ def _group(
         measurements=[
             _headline(content, estimate),
             *(
-                Measurement(name=coded(n.concept), value=n.value, unit=coded(n.unit))
-                for n in numbers
+                Measurement(
+                    name=coded(number.concept),
+                    value=number.value,
+                    unit=coded(number.unit),
+                    referenced_coordinates=[_region(content)],
+                )
+                for number in numbers
             ),
         ],
         qualitative_evaluations=[
@@ -136,7 +145,14 @@ def _headline(content: ResultContent, estimate: BoneAgeEstimate) -> Measurement:
     more += [item_of(number, HAS_PROPERTIES) for number in facts.spread_facts(estimate)]
     more += [item_of(member, INFERRED_FROM) for member in facts.member_facts(estimate)]
     measurement[0].ContentSequence.extend(more)
+    _put_region_first(measurement[0])
     return measurement
+
+
+def _put_region_first(number: Dataset) -> None:
+    """Put the SCOORD before the properties: older OHIF viewers look at the first child alone."""
+    children = sorted(number.ContentSequence, key=lambda child: child.ValueType != "SCOORD")
+    number.ContentSequence = ContentSequence(children)
 
 
 def _statistics(
@@ -168,7 +184,7 @@ def _region(content: ResultContent) -> CoordinatesForMeasurement:
             referenced_sop_class_uid=content.source.sop_class_uid,
             referenced_sop_instance_uid=content.source.sop_instance_uid,
         ),
-        purpose=coded(codes.HAND_OUTLINE if content.outline else codes.SOURCE),
+        purpose=coded(codes.REGION),
     )
 
 

@@ -233,7 +233,8 @@ def _interval_line(estimate: BoneAgeEstimate) -> str:
 def _details_line(estimate: BoneAgeEstimate) -> str:
     low, high = estimate.interval.low_months, estimate.interval.high_months
     values = ", ".join(str(round(member.age_months)) for member in estimate.members)
-    return f"{round(low)} to {round(high)} months   Networks: {values} months"
+    span = f"{round(low)} to {round(high)} months"
+    return span if len(estimate.members) == 1 else f"{span}   Networks: {values} months"
 
 
 def _age_line(content: ResultContent) -> str:
