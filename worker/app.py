@@ -18,6 +18,7 @@ from schemas.assessments import SiteProfile
 from schemas.config import Config
 from schemas.estimates import ReleaseIdentity
 from schemas.jobs import RetryPolicy
+from worker.logs import log
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -232,6 +233,7 @@ def run_inference(config: Config, stop: threading.Event, device: str) -> None:
     from worker.queue.database import installation_id
 
     reader = image_reader(config, installation_id=installation_id(engine(config)), device=device)
+    log.info("inference.ready", device=device, release=release(config).name)
     InferenceWorker(
         job_queue(config, actor=_actor(f"infer:{device}")),
         reader,

@@ -50,7 +50,7 @@ class Sending:
     photometric_interpretation: str = "MONOCHROME2"
 
 
-#: sixteen files of fourteen children; the last two are inverted twins of the first two
+#: sixteen files of fourteen children; the last two are inverted twins of others
 SENDINGS = (
     Sending(image="rsna_full/1378.png", modality="DX", transfer_syntax=ExplicitVRLittleEndian),
     Sending(image="rsna_full/1424.png", modality="CR", transfer_syntax=ImplicitVRLittleEndian),
@@ -85,7 +85,7 @@ SENDINGS = (
         photometric_interpretation="MONOCHROME1",
     ),
     Sending(
-        image="rsna_full/1424.png",
+        image="rsna_full/1384.png",
         modality="CR",
         transfer_syntax=JPEGLosslessSV1,
         photometric_interpretation="MONOCHROME1",

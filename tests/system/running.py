@@ -124,6 +124,14 @@ class RunningWorker:
             while_true=self._require_alive,
         )
 
+    def wait_for_log(self, event: str) -> None:
+        """Return when a line with this event stands in the log."""
+        wait_for(
+            lambda: event in self.log_file.read_text(errors="replace"),
+            limit_seconds=120,
+            while_true=self._require_alive,
+        )
+
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command of the command line with these settings."""
         return subprocess.run(

@@ -11,8 +11,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from worker.logs import log
 
-#: who leads may be silent for so long before another takes over
-LEADER_LEASE = timedelta(seconds=60)
+#: who leads may be silent for so long before another takes over; a lead that changes hands too
+#: often is harmless, one that lies with the dead for a minute is not
+LEADER_LEASE = timedelta(seconds=10)
 
 
 class Leadership(Protocol):

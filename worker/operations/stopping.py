@@ -5,7 +5,6 @@ import signal
 import threading
 from types import FrameType
 
-
 _STANDARD_INPUT = 0
 
 
