@@ -81,7 +81,7 @@ REFUSALS = MappingProxyType(
             "header.",
         ),
         RefusalReason.NO_DESTINATION: Refusal(
-            physician="No destination is configured for this sender.",
+            physician="No destination is configured for this sender. Bone age was not estimated.",
             operator="Add a [[peer]] with this AE title and destination = true, or name "
             "destinations in the rule; then `boneage jobs requeue`.",
         ),

@@ -9,7 +9,6 @@ from pydicom.uid import (
 )
 
 from schemas.config import SrClass
-from schemas.estimates import BoneAgeEstimate
 from schemas.results import ResultContent, ResultIdentity, identity_of, output_uid
 
 SR_CLASS_UIDS: dict[SrClass, UID] = {
@@ -44,9 +43,9 @@ def capture_series_uid(content: ResultContent) -> str:
     return output_uid(identity_of(content, kind="series:SC"))
 
 
-def tracking_uid(content: ResultContent, estimate: BoneAgeEstimate) -> str:
-    """Return what follows one estimate of one image through all its classes."""
-    return output_uid(identity_of(content, kind=f"tracking:{estimate.sex.value}"))
+def tracking_uid(content: ResultContent) -> str:
+    """Return what follows one measurement of one image through all its classes."""
+    return output_uid(identity_of(content, kind="tracking"))
 
 
 def device_uid(content: ResultContent) -> str:

@@ -48,13 +48,13 @@ from worker.reporting.items import (
 
 
 def build_measurement_report(content: ResultContent) -> Dataset:
-    """Return the root item of the tree: one group for each estimate, then what is in words."""
+    """Return the root item of the tree: the numbers, then what is in words."""
     context = observation_context(content)
     context.extend(item_of(fact, HAS_OBS_CONTEXT) for fact in facts.subject_facts(content))
     report = MeasurementReport(
         observation_context=context,
         procedure_reported=coded(codes.BONE_AGE_VIEWS),
-        imaging_measurements=[_group(content, estimate) for estimate in content.estimates],
+        imaging_measurements=[_group(content)],
         title=coded(codes.MEASUREMENT_REPORT),
         language_of_content_item_and_descendants=language(),
     )
@@ -80,38 +80,26 @@ def outline_of(content: ResultContent) -> NDArray[np.float64]:
     return np.clip(np.array(points, dtype=np.float64), (0, 0), (columns, rows))
 
 
-def _group(
-    content: ResultContent, estimate: BoneAgeEstimate
-) -> MeasurementsAndQualitativeEvaluations:
+def _group(content: ResultContent) -> MeasurementsAndQualitativeEvaluations:
     """Return TID 1501: viewers show the numbers at its first level, beside the region.
 
     Every one of them is inferred from the region: older OHIF viewers show nothing of a group
-    with a NUM that is not.
+    with a NUM that is not. Both sexes share one group: two would be written over each other.
     """
     source = content.source
-    numbers = [*facts.interval_facts(estimate)]
-    numbers += [f for f in facts.subject_facts(content) if isinstance(f, facts.Quantity)]
+    numbers = [f for f in facts.subject_facts(content) if isinstance(f, facts.Quantity)]
     if content.assessment is not None:
         numbers.append(facts.z_score(content.assessment))
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
-            uid=tracking_uid(content, estimate),
-            identifier=facts.headline(content, estimate).concept.meaning,
+            uid=tracking_uid(content), identifier=codes.BONE_AGE.meaning
         ),
         finding_type=coded(codes.BONE_AGE),
         algorithm_id=_algorithm(content),
         finding_sites=[_finding_site(content)],
         measurements=[
-            _headline(content, estimate),
-            *(
-                Measurement(
-                    name=coded(number.concept),
-                    value=number.value,
-                    unit=coded(number.unit),
-                    referenced_coordinates=[_region(content)],
-                )
-                for number in numbers
-            ),
+            *(one for estimate in content.estimates for one in _estimate(content, estimate)),
+            *(_shown(content, number) for number in numbers),
         ],
         qualitative_evaluations=[
             QualitativeEvaluation(name=coded(c.concept), value=coded(c.answer))
@@ -123,6 +111,20 @@ def _group(
                 referenced_sop_instance_uid=source.sop_instance_uid,
             )
         ],
+    )
+
+
+def _estimate(content: ResultContent, estimate: BoneAgeEstimate) -> list[Measurement]:
+    ends = facts.shown_interval_facts(content, estimate)
+    return [_headline(content, estimate), *(_shown(content, end) for end in ends)]
+
+
+def _shown(content: ResultContent, number: facts.Quantity) -> Measurement:
+    return Measurement(
+        name=coded(number.concept),
+        value=number.value,
+        unit=coded(number.unit),
+        referenced_coordinates=[_region(content)],
     )
 
 
@@ -142,6 +144,7 @@ def _headline(content: ResultContent, estimate: BoneAgeEstimate) -> Measurement:
         referenced_coordinates=[_region(content)],
     )
     more = [item_of(phrase, HAS_PROPERTIES) for phrase in facts.headline_words(estimate)]
+    more += [item_of(number, HAS_PROPERTIES) for number in (low, high)]
     more += [item_of(number, HAS_PROPERTIES) for number in facts.spread_facts(estimate)]
     more += [item_of(member, INFERRED_FROM) for member in facts.member_facts(estimate)]
     measurement[0].ContentSequence.extend(more)

@@ -45,7 +45,6 @@ class RecoveredEstimate:
     spread_months: float
     members: tuple[MemberEstimate, ...]
     words: str
-    tracking_uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +89,7 @@ class RecoveredReport:
     age_source: DateSource | None
     missing_age: MissingAge | None
     laterality: str | None
+    tracking_uid: str  #: empty in a refusal
     estimates: tuple[RecoveredEstimate, ...]
     assessment: RecoveredAssessment | None
     no_assessment: NoAssessment | None
@@ -120,7 +120,8 @@ def read_report(dataset: Dataset) -> RecoveredReport:
         age_source=tree.answer(codes.AGE_SOURCE, codes.AGE_SOURCES),
         missing_age=tree.answer(codes.NO_AGE_REASON, codes.MISSING_AGES),
         laterality=_laterality(tree),
-        estimates=tuple(_estimate(_Tree(group)) for group in _groups(tree)),
+        estimates=tuple(_estimate(*found) for found in _headlines(tree)),
+        tracking_uid=next(iter(tree.uids(codes.TRACKING_UID)), ""),
         assessment=_assessment(tree),
         no_assessment=tree.answer(codes.NO_ASSESSMENT_REASON, codes.NO_ASSESSMENTS),
         flags=tree.answers(codes.QUALITY_FLAG, codes.FLAGS),
@@ -135,7 +136,6 @@ def read_report(dataset: Dataset) -> RecoveredReport:
 _KNOWN_SEXES = {sex: concept for sex, concept in codes.SEXES.items() if sex is not None}
 _CONDITIONS = {concept.key: sex for sex, concept in codes.BONE_AGE_IF.items()}
 _HEADLINES = {codes.BONE_AGE.key, *_CONDITIONS}
-_GROUPS = {("DCM", "125007"), codes.ESTIMATE.key}
 
 
 class _Tree:
@@ -203,13 +203,18 @@ def _number(item: Dataset) -> float:
     return float(str(item.TextValue).split()[0])
 
 
-def _groups(tree: _Tree) -> list[Dataset]:
-    return [item for item in tree.items if _name(item) in _GROUPS]
+def _headlines(tree: _Tree) -> Iterator[tuple[Dataset, _Tree]]:
+    """Find each estimate with what belongs to it: below its NUM, or beside it in its chapter."""
+    for item in tree.items:
+        if _name(item) in _HEADLINES and item.ValueType == "NUM":
+            yield item, _Tree(item)
+        elif _name(item) == codes.ESTIMATE.key:
+            chapter = _Tree(item)
+            headline = next((i for i in chapter.items if _name(i) in _HEADLINES), None)
+            yield _there(headline, codes.BONE_AGE), chapter
 
 
-def _estimate(group: _Tree) -> RecoveredEstimate:
-    headline = next((item for item in group.items if _name(item) in _HEADLINES), None)
-    value = _there(headline, codes.BONE_AGE)
+def _estimate(value: Dataset, group: _Tree) -> RecoveredEstimate:
     return RecoveredEstimate(
         sex=_CONDITIONS.get(_name(value)),
         age_months=_number(value),
@@ -222,7 +227,6 @@ def _estimate(group: _Tree) -> RecoveredEstimate:
             for item in group.found(codes.MEMBER_BONE_AGE)
         ),
         words=group.text(codes.BONE_AGE_WORDS),
-        tracking_uid=next(iter(group.uids(codes.TRACKING_UID)), ""),
     )
 
 

@@ -89,7 +89,7 @@ def _about(content: ResultContent, estimate: BoneAgeEstimate) -> list[facts.Fact
         *facts.spread_facts(estimate),
         *facts.member_facts(estimate),
         *site,
-        facts.Reference(concept=codes.TRACKING_UID, uid=tracking_uid(content, estimate)),
+        facts.Reference(concept=codes.TRACKING_UID, uid=tracking_uid(content)),
     ]
 
 

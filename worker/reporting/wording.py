@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from schemas.assessments import Assessment, Centring, MaturityClass, NoAssessment, ReferenceTable
-from schemas.codes import FLAGS, MATURITIES, MISSING_AGES
+from schemas.codes import FLAGS, MATURITIES, MISSING_AGES, REFUSAL_REASONS
 from schemas.estimates import BoneAgeEstimate, QualityFlag
 from schemas.growth import GROWTH_TABLES
 from schemas.images import Sex
@@ -98,7 +98,8 @@ def assessment_sentence(assessment: Assessment) -> str:
 def conclusion(content: ResultContent) -> str:
     """Return the whole result in a few sentences, the most important first."""
     if content.reason is not None:
-        return f"Bone age was not estimated. {refusal_phrase(content.reason)} {RESEARCH_USE}."
+        reason = REFUSAL_REASONS[content.reason].meaning
+        return f"{reason}. {refusal_phrase(content.reason)} {RESEARCH_USE}."
     sentences = [_estimate_sentence(content, estimate) for estimate in content.estimates]
     if content.source.sex.sex is None:
         sentences = [NO_HEADLINE, *sentences]
