@@ -1,0 +1,1 @@
+"""Health, metrics, the job list and the deeplasia-service interface, over HTTP."""
