@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 IMAGE ?=
 SEX ?=
 
-.PHONY: demo test check format libraries clean
+.PHONY: demo test check format readme libraries clean
 
 demo: $(VENV)/.serve-ready libraries
 	$(BIN)/boneage demo $(if $(SEX),--sex $(SEX)) $(IMAGE)
@@ -26,6 +26,10 @@ check: $(VENV)/.develop-ready
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# the table of the release, from its card into the README
+readme: $(VENV)/.develop-ready
+	$(BIN)/python -m tests.readme_table
 
 format: $(VENV)/.develop-ready
 	$(BIN)/ruff format
