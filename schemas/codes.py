@@ -111,19 +111,6 @@ BONE_AGE_IF: Mapping[Sex, Concept] = MappingProxyType(
 )
 INTERVAL_LOW = _own("1103", "Interval, lower end")
 INTERVAL_HIGH = _own("1104", "Interval, upper end")
-# beside the conditional bone ages, where a viewer shows all numbers of a group in one list
-INTERVAL_LOW_IF: Mapping[Sex, Concept] = MappingProxyType(
-    {
-        Sex.FEMALE: _own("1109", "If a girl: interval, lower end"),
-        Sex.MALE: _own("1110", "If a boy: interval, lower end"),
-    }
-)
-INTERVAL_HIGH_IF: Mapping[Sex, Concept] = MappingProxyType(
-    {
-        Sex.FEMALE: _own("1111", "If a girl: interval, upper end"),
-        Sex.MALE: _own("1112", "If a boy: interval, upper end"),
-    }
-)
 INTERVAL_COVERAGE = _own("1105", "Coverage of interval")
 MEMBER_BONE_AGE = _own("1106", "Bone age by one member of the ensemble")
 ENSEMBLE_SPREAD = _own("1107", "Standard deviation over the members")

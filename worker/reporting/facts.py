@@ -103,16 +103,6 @@ def interval_facts(estimate: BoneAgeEstimate) -> list[Quantity]:
     ]
 
 
-def shown_interval_facts(content: ResultContent, estimate: BoneAgeEstimate) -> list[Quantity]:
-    """Return both ends for a list of numbers; where the sex is unknown, named by condition."""
-    if content.source.sex.sex is not None:
-        return interval_facts(estimate)
-    return [
-        months_of(codes.INTERVAL_LOW_IF[estimate.sex], estimate.interval.low_months),
-        months_of(codes.INTERVAL_HIGH_IF[estimate.sex], estimate.interval.high_months),
-    ]
-
-
 def spread_facts(estimate: BoneAgeEstimate) -> list[Quantity]:
     """Return the coverage of the interval and the spread of the members."""
     coverage = round(estimate.interval.coverage * 100, 1)

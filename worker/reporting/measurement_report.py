@@ -87,9 +87,6 @@ def _group(content: ResultContent) -> MeasurementsAndQualitativeEvaluations:
     with a NUM that is not. Both sexes share one group: two would be written over each other.
     """
     source = content.source
-    numbers = [f for f in facts.subject_facts(content) if isinstance(f, facts.Quantity)]
-    if content.assessment is not None:
-        numbers.append(facts.z_score(content.assessment))
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=tracking_uid(content), identifier=codes.BONE_AGE.meaning
@@ -98,8 +95,8 @@ def _group(content: ResultContent) -> MeasurementsAndQualitativeEvaluations:
         algorithm_id=_algorithm(content),
         finding_sites=[_finding_site(content)],
         measurements=[
-            *(one for estimate in content.estimates for one in _estimate(content, estimate)),
-            *(_shown(content, number) for number in numbers),
+            *(_headline(content, estimate) for estimate in content.estimates),
+            *(_shown(content, number) for number in _beside(content)),
         ],
         qualitative_evaluations=[
             QualitativeEvaluation(name=coded(c.concept), value=coded(c.answer))
@@ -114,9 +111,16 @@ def _group(content: ResultContent) -> MeasurementsAndQualitativeEvaluations:
     )
 
 
-def _estimate(content: ResultContent, estimate: BoneAgeEstimate) -> list[Measurement]:
-    ends = facts.shown_interval_facts(content, estimate)
-    return [_headline(content, estimate), *(_shown(content, end) for end in ends)]
+def _beside(content: ResultContent) -> list[facts.Quantity]:
+    """Return the other numbers of a viewer's list, four at most: OHIF shows five lines.
+
+    The ends of the interval stand there only when it is one; half of two would mislead.
+    """
+    is_certain = content.source.sex.sex is not None
+    ends = facts.interval_facts(content.estimates[0]) if is_certain else []
+    ages = [f for f in facts.subject_facts(content) if isinstance(f, facts.Quantity)]
+    scores = [facts.z_score(content.assessment)] if content.assessment is not None else []
+    return [*ends, *ages, *scores]
 
 
 def _shown(content: ResultContent, number: facts.Quantity) -> Measurement:

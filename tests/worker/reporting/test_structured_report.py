@@ -111,6 +111,37 @@ def test_every_number_of_a_group_has_a_region_that_a_viewer_can_draw(
         assert points[:2] == points[-2:]
 
 
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (
+            contents.estimated(hand_radiograph()),
+            [
+                codes.BONE_AGE,
+                codes.INTERVAL_LOW,
+                codes.INTERVAL_HIGH,
+                codes.SUBJECT_AGE,
+                codes.Z_SCORE,
+            ],
+        ),
+        (
+            contents.of_unknown_sex(hand_radiograph()),
+            [codes.BONE_AGE_IF[Sex.FEMALE], codes.BONE_AGE_IF[Sex.MALE], codes.SUBJECT_AGE],
+        ),
+    ],
+    ids=["estimate", "both sexes"],
+)
+def test_a_viewer_of_five_lines_shows_whole_intervals_or_none(
+    content: ResultContent, shown: list[codes.Concept], header: Dataset
+) -> None:
+    report = build_structured_report(content, header, sop_class=SrClass.COMPREHENSIVE)
+
+    group = next(i for i in items_of(report) if i.ConceptNameCodeSequence[0].CodeValue == "125007")
+    numbers = [item for item in group.ContentSequence if item.ValueType == "NUM"]
+    names = [str(number.ConceptNameCodeSequence[0].CodeValue) for number in numbers]
+    assert names == [concept.value for concept in shown]
+
+
 def test_an_outline_that_leaves_the_image_is_kept_inside_it(header: Dataset) -> None:
     outline = ((-5.0, -5.0), (9999.0, -5.0), (9999.0, 9999.0))
     content = contents.estimated(header, outline=outline)
