@@ -142,7 +142,7 @@ def _estimate(estimate: "RecoveredEstimate") -> str:
     members = ", ".join(f"{one.member} {one.age_months:.1f}" for one in estimate.members)
     return (
         f"{estimate.age_months:.1f} months, {estimate.words}; {estimate.coverage:.0%} interval "
-        f"{estimate.low_months:.0f} to {estimate.high_months:.0f} months; networks: {members}"
+        f"{estimate.low_months:.1f} to {estimate.high_months:.1f} months; networks: {members}"
     )
 
 
