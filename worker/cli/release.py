@@ -22,7 +22,6 @@ def list_them(*, config: ConfigOption = None, as_json: JsonOption = False) -> No
     Example: boneage release list
     """
     from models.release.manifest import find_release, list_releases, read_manifest
-
     from worker import app
 
     in_use = app.release(settings(config)).name
@@ -55,7 +54,6 @@ def show(
     Example: boneage release show
     """
     from models.release.manifest import find_release, read_manifest
-
     from worker import app
 
     folder = find_release(name) if name else app.release_folder(settings(config))
@@ -104,7 +102,6 @@ def verify(
     Example: boneage release verify
     """
     from models.release.manifest import verify_release
-
     from worker import app
 
     identity = verify_release(name or app.release_folder(settings(config)))
