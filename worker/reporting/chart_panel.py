@@ -79,6 +79,9 @@ def _draw_point(
     if age is None:
         for months, width in ((low, 1), (estimate.age_months, 3), (high, 1)):
             canvas.line([at(0, months), at(_LAST_YEAR * 12, months)], colour, width=width)
+        words = "bone age" if is_certain else SEX_WORDS[estimate.sex]
+        across, down = at(6 if is_certain or estimate.sex is Sex.FEMALE else 48, high)
+        canvas.write(words, (across, down - 24), size=19, colour=colour, is_bold=True)
         return
     # two conditional points stand side by side, so that neither hides the other
     beside = {Sex.FEMALE: -2.5, Sex.MALE: 2.5}[estimate.sex] if not is_certain else 0.0

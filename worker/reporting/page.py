@@ -36,13 +36,15 @@ from worker.reporting.radiograph_panel import (
 )
 
 WIDTH, HEIGHT = 1600, 1200
-_IMAGE = Box(left=24, top=24, width=800, height=996)
-_IMAGE_WITH_BAR = Box(left=24, top=24, width=800, height=888)
-_BAR = Box(left=24, top=926, width=800, height=104)
+_SIDE = Box(left=24, top=24, width=800, height=36)
+_IMAGE = Box(left=24, top=60, width=800, height=960)
+_IMAGE_WITH_BAR = Box(left=24, top=60, width=800, height=858)
+_PHANTOM_HEIGHT = 64
+_BAR = Box(left=24, top=932, width=800, height=104)
 _RIGHT = Box(left=864, top=24, width=712, height=1000)
 _CHART = Box(left=864, top=514, width=712, height=446)
 _FLAGS_TOP = 966
-_FLAG_LINES = 3
+_FLAG_SIZES = {23: 3, 19: 3, 17: 4}  #: size of the letters, and how many such lines fit
 _BANNER = Box(left=0, top=1056, width=WIDTH, height=72)
 _FOOT_TOP = 1142
 _CLASS_COLOURS: dict[MaturityClass, Colour] = {
@@ -82,20 +84,29 @@ def _draw_image(
     pixels: NDArray[np.float32] | None,
     heatmap: Heatmap | None,
 ) -> None:
-    if pixels is None:
-        draw_missing_image(canvas, _IMAGE)
-        return
-    place = draw_radiograph(canvas, _IMAGE if heatmap is None else _IMAGE_WITH_BAR, pixels, heatmap)
-    draw_side(canvas, place, content.source.laterality)
+    """Draw the radiograph; nothing is written over it, for it may hold a marker anywhere."""
+    draw_side(canvas, _SIDE, content.source.laterality)
+    box = _IMAGE if heatmap is None else _IMAGE_WITH_BAR
+    if content.source.is_phantom or QualityFlag.PHANTOM in content.flags:
+        box = _mark_phantom(canvas, box)
     if heatmap is not None:
         draw_colour_bar(canvas, _BAR, heatmap)
-    if content.source.is_phantom or QualityFlag.PHANTOM in content.flags:
-        mark = Box(left=place.left, top=place.bottom - 74, width=place.width, height=74)
-        canvas.fill(mark, WARNING)
-        middle = (mark.left + mark.width / 2, mark.top + mark.height / 2)
-        canvas.write(
-            "PHANTOM - not a child", middle, size=44, colour=BACKGROUND, is_bold=True, anchor="mm"
-        )
+    if pixels is None:
+        draw_missing_image(canvas, box)
+        return
+    draw_radiograph(canvas, box, pixels, heatmap)
+
+
+def _mark_phantom(canvas: Canvas, box: Box) -> Box:
+    """Mark the lower end of ``box``; return what is left of it."""
+    top = box.bottom - _PHANTOM_HEIGHT
+    mark = Box(left=box.left, top=top, width=box.width, height=_PHANTOM_HEIGHT)
+    canvas.fill(mark, WARNING)
+    middle = (mark.left + mark.width / 2, mark.top + mark.height / 2)
+    canvas.write(
+        "PHANTOM - not a child", middle, size=42, colour=BACKGROUND, is_bold=True, anchor="mm"
+    )
+    return Box(left=box.left, top=box.top, width=box.width, height=top - box.top - 6)
 
 
 def _draw_estimate(canvas: Canvas, content: ResultContent, estimate: BoneAgeEstimate) -> None:
@@ -189,16 +200,19 @@ def _draw_context(canvas: Canvas, content: ResultContent, *, top: int) -> None:
 
 
 def _draw_flags(canvas: Canvas, content: ResultContent) -> None:
-    """Draw the doubts; the report has all of them, should there be too many for the page."""
+    """Draw all doubts, in letters as large as their number allows."""
     if not content.flags:
         return
     doubts = "Doubts: " + "; ".join(wording.flag_phrase(flag) for flag in content.flags) + "."
-    lines = wrapped(doubts, size=23, width=_RIGHT.width)
-    if len(lines) > _FLAG_LINES:
-        lines = [*lines[: _FLAG_LINES - 1], "more doubts: see the report"]
-    for index, line in enumerate(lines):
-        at = (_RIGHT.left, _FLAGS_TOP + 29 * index)
-        canvas.write(line, at, size=23, colour=WARNING)
+    fitting = (
+        size
+        for size, most in _FLAG_SIZES.items()
+        if len(wrapped(doubts, size=size, width=_RIGHT.width)) <= most
+    )
+    size = next(fitting, min(_FLAG_SIZES))  # a test has all of them on one page
+    for index, line in enumerate(wrapped(doubts, size=size, width=_RIGHT.width)):
+        at = (_RIGHT.left, _FLAGS_TOP + round(1.25 * size) * index)
+        canvas.write(line, at, size=size, colour=WARNING)
 
 
 def _draw_foot(canvas: Canvas, content: ResultContent) -> None:

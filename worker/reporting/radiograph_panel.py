@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from schemas.estimates import Heatmap
 from worker.reporting.canvas import (
-    BACKGROUND,
     LINE,
     OLDER,
     QUIET,
@@ -18,13 +17,13 @@ from worker.reporting.canvas import (
     Box,
     Canvas,
     Pixels,
-    wrapped,
 )
 from worker.reporting.wording import HEATMAP_LEGEND
 
 _STRONGEST = 0.6  # share of colour where the contribution is largest; bone stays visible
 _BLACK_PERCENT, _WHITE_PERCENT = 1.0, 99.7  # of the pixels shown: display only, no number
 _LEAST_LIMIT_MONTHS = 0.1  # a map without contributions must not look busy
+_SIDE_WORDS = {"L": "LEFT hand", "R": "RIGHT hand"}
 _BAR_BEHIND = 96  # mid grey, as bone and soft tissue are on the page
 
 
@@ -97,20 +96,16 @@ def draw_colour_bar(canvas: Canvas, box: Box, heatmap: Heatmap) -> None:
         months = f"{share * scale.limit_months:+g}" if share else "0"
         canvas.write(months, (across, bar.bottom + 8), size=18, colour=QUIET, anchor="ma")
     rows, columns = scale.fields
-    legend = f"Months in each of {rows} x {columns} fields: {HEATMAP_LEGEND}"
-    for index, line in enumerate(wrapped(legend, size=19, width=box.width)):
-        at = (box.left + box.width / 2, bar.bottom + 38 + 24 * index)
+    legend = (f"Months in each of {rows} x {columns} fields:", HEATMAP_LEGEND)
+    for index, line in enumerate(legend):
+        at = (box.left + box.width / 2, bar.bottom + 36 + 24 * index)
         canvas.write(line, at, size=19, colour=TEXT, anchor="ma")
 
 
 def draw_side(canvas: Canvas, place: Box, laterality: str | None) -> None:
-    """Say which hand the header names; a marker in the image stays where it is."""
-    if laterality is None:
-        return
-    side = {"L": "LEFT", "R": "RIGHT"}.get(laterality, laterality)
-    label = Box(left=place.left + 10, top=place.top + 10, width=236, height=34)
-    canvas.fill(label, BACKGROUND)
-    canvas.write(f"Header: {side} hand", (label.left + 10, label.top + 17), size=20, anchor="lm")
+    """Say above the image which hand the header names; a marker in the image stays to be seen."""
+    side = _SIDE_WORDS.get(laterality or "", "side not stated")
+    canvas.write(f"Header: {side}", (place.left, place.top), size=22, colour=QUIET)
 
 
 def _to_grey(shown: NDArray[np.float32]) -> Pixels:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from schemas.codes import FLAGS
 from schemas.estimates import Heatmap, QualityFlag
 from schemas.images import ChronologicalAge, DateSource, Sex
 from schemas.refusals import RefusalReason
@@ -143,10 +144,36 @@ def test_the_doubts_stand_on_the_page(words: list[str]) -> None:
     assert "Doubts: Low contrast." in words
 
 
-def test_more_doubts_than_fit_are_announced(words: list[str]) -> None:
-    draw_page(contents.estimated(HEADER, flags=tuple(QualityFlag)), PIXELS, FLAT)
+def test_all_doubts_at_once_stand_on_the_page_above_the_band(words: list[str]) -> None:
+    flags = tuple(QualityFlag)
+    drawn = draw_page(contents.estimated(HEADER, flags=flags), PIXELS, FLAT)
+    without = draw_page(contents.estimated(HEADER, flags=flags[-1:]), PIXELS, FLAT)
 
-    assert "more doubts: see the report" in words
+    said = " ".join(words)
+    assert [flag for flag in flags if FLAGS[flag].meaning not in said] == []
+    np.testing.assert_array_equal(drawn[1050:], without[1050:])
+
+
+def test_nothing_is_written_over_the_radiograph() -> None:
+    white = np.full((400, 300), 10, dtype=np.float32)
+    white[10:-10, 10:-10] = 1000  # all but the rim is as bright as can be
+    content = contents.estimated(HEADER)  # a marker may stand anywhere in the image
+    phantom = replace(content, source=replace(content.source, is_phantom=True))
+
+    page = draw_page(phantom, white, FLAT)
+
+    bright = (page[:920, :840] > 250).all(axis=2)
+    rows, columns = np.nonzero(bright[64:])
+    inside = bright[64:][rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert inside.mean() > 0.99
+
+
+def test_the_side_that_the_header_names_stands_above_the_image(words: list[str]) -> None:
+    content = contents.estimated(HEADER)
+    draw_page(content, PIXELS, FLAT)
+    draw_page(replace(content, source=replace(content.source, laterality=None)), PIXELS, FLAT)
+
+    assert {"Header: LEFT hand", "Header: side not stated"} <= set(words)
 
 
 def test_what_makes_the_hand_look_older_is_orange() -> None:
