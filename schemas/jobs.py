@@ -169,6 +169,7 @@ class NewResult:
     timings_ms: dict[str, float]
     is_phantom: bool = False
     error: str = ""  #: with reason "technical": the last error in words, for ``JobView.error``
+    chronological_age_months: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -190,6 +190,7 @@ class Result(Table):
     bone_age_months: Mapped[float | None]
     interval_low_months: Mapped[float | None]
     interval_high_months: Mapped[float | None]
+    chronological_age_months: Mapped[float | None]  #: on the day of the image
     sex: Mapped[str | None] = mapped_column(String(1))
     sex_source: Mapped[str] = mapped_column(String(16))
     timings_ms: Mapped[str] = mapped_column(Text)  #: JSON object, step to milliseconds
@@ -295,3 +296,13 @@ class LeaderRow(Table):
     name: Mapped[str] = mapped_column(NAME, primary_key=True)  #: "schedule"
     holder: Mapped[str] = mapped_column(NAME)
     lease_ends_at: Mapped[datetime]
+
+
+class PeriodicRun(Table):
+    """When a job of the schedule last came to a good end, and when it last did not."""
+
+    __tablename__ = "periodic_runs"
+
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)  #: "rescue", "seal" …
+    succeeded_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]

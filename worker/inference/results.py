@@ -60,6 +60,7 @@ def new_result(
     headline = content.estimates[0] if len(content.estimates) == 1 else None
     interval = headline.interval if headline else None
     sex = content.source.sex
+    age = content.source.chronological_age
     return NewResult(
         outcome=content.outcome,
         reason=content.reason.value if content.reason else "",
@@ -81,6 +82,7 @@ def new_result(
         timings_ms=finding.timings_ms,
         is_phantom=content.source.is_phantom,
         error=error,
+        chronological_age_months=age.months if age else None,
     )
 
 

@@ -34,6 +34,7 @@ def add_result(book: Ledger, job: Job, new: NewResult) -> None:
         bone_age_months=new.bone_age_months,
         interval_low_months=low,
         interval_high_months=high,
+        chronological_age_months=new.chronological_age_months,
         sex=new.sex,
         sex_source=new.sex_source,
         timings_ms=canonical(new.timings_ms),

@@ -1,3 +1,4 @@
+import re
 import shutil
 import sqlite3
 import threading
@@ -40,6 +41,8 @@ from worker.queue.database import (
 )
 from worker.queue.jobs import JobQueue
 from worker.queue.mounts import file_system_of, require_local
+
+NEWEST = max((Path(schemas.migrations.__path__[0]) / "versions").glob("v*_*.py")).name[1:5]
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
@@ -108,7 +111,9 @@ def test_a_database_of_a_newer_version_is_left_alone(engine: Engine) -> None:
             upgrade(engine, backup_folder=None)
     finally:
         with engine.begin() as connection:
-            connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+            connection.execute(
+                sa.text("UPDATE alembic_version SET version_num = :newest"), {"newest": NEWEST}
+            )
 
 
 def test_two_that_upgrade_at_once_upgrade_once(tmp_path: Path) -> None:
@@ -222,14 +227,14 @@ def test_an_upgrade_backs_up_what_was_there(
     sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_step(tmp_path, monkeypatch, does='op.execute("CREATE TABLE extra (id INTEGER)")')
-    with pytest.raises(SchemaMismatchError, match=r"0001.*0002"):
+    with pytest.raises(SchemaMismatchError, match=rf"{NEWEST}.*next"):
         require_current_schema(sqlite_engine)
 
-    assert upgrade(sqlite_engine, backup_folder=tmp_path / "backups") == "0002"
+    assert upgrade(sqlite_engine, backup_folder=tmp_path / "backups") == "next"
 
     (path,) = (tmp_path / "backups").iterdir()
     with closing(sqlite3.connect(path)) as copy:
-        assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [(NEWEST,)]
 
 
 def test_a_step_that_fails_leaves_what_was_there(
@@ -361,10 +366,10 @@ def add_step(tmp_path: Path, patch: pytest.MonkeyPatch, *, does: str) -> None:
     """Let the software have one more step than the database."""
     steps = tmp_path / "migrations"
     shutil.copytree(schemas.migrations.__path__[0], steps)
-    (steps / "versions" / "v0002_next.py").write_text(
+    (steps / "versions" / "v9999_next.py").write_text(
         f"""from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "next"
+down_revision = "{NEWEST}"
 def upgrade():
     {does}
 """
@@ -387,6 +392,8 @@ def _rules(engine: Engine) -> dict[str, set[str]]:
     rules: dict[str, set[str]] = {}
     for table, sql in rows:
         if table in Table.metadata.tables:
-            lines = (line.strip().rstrip(",").strip() for line in sql.splitlines())
+            # a column that a later step added stands on the line of the one before it
+            apart = re.sub(r", (?=[a-z_]+ [A-Z]+)", ",\n", sql)
+            lines = (line.strip().rstrip(",").strip() for line in apart.splitlines())
             rules.setdefault(table, set()).update(lines)
     return rules

@@ -1,0 +1,91 @@
+"""What metrics and status page count. No UID and nothing of a patient stands in any of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.jobs import JobState, Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """How much stands in one place, and since when."""
+
+    count: int = 0
+    oldest_at: datetime | None = None  #: when the oldest came to be waited for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationFigures:
+    """What one destination is owed, and whether it takes it."""
+
+    destination: str
+    waiting: Backlog
+    failed: int  #: objects that need an operator
+    last_taken_at: datetime | None
+    has_refused: bool  #: an object that waits was tried in vain, and nothing was taken since then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftFigures:
+    """Bone age minus chronological age of the newest estimates for one sex."""
+
+    sex: str
+    count: int
+    mean_months: float
+    median_months: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodicFigures:
+    """One job of the schedule."""
+
+    name: str
+    succeeded_at: datetime | None
+    failed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything at one moment, read in one transaction."""
+
+    at: datetime  #: by the clock that counts: that of the database where hosts may disagree
+    jobs: Mapping[JobState, Backlog]
+    due: Backlog  #: queued jobs that a worker could take now
+    last_result_at: datetime | None
+    last_delivered_at: datetime | None
+    destinations: tuple[DestinationFigures, ...]
+    drift: tuple[DriftFigures, ...]
+    periodic: tuple[PeriodicFigures, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFigures:
+    """One result, as the counters take it."""
+
+    result_id: int
+    outcome: Outcome
+    reason: str
+    release: str
+    sex: str | None
+    difference_months: float | None  #: bone age minus chronological age
+    is_phantom: bool
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndingFigures:
+    """One job that ended without a result."""
+
+    event_id: int
+    event: str  #: "failed" or "ignored"
+    reason: str  #: a code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivedJob:
+    """When an image came, and what became of it."""
+
+    received_at: datetime
+    state: JobState
+    outcome: Outcome | None

@@ -1,0 +1,190 @@
+"""Counts and times over all jobs, for metrics, health and the status page. Reads only."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from statistics import fmean, median
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from schemas.figures import (
+    ArrivedJob,
+    Backlog,
+    DestinationFigures,
+    DriftFigures,
+    EndingFigures,
+    PeriodicFigures,
+    ResultFigures,
+    Snapshot,
+)
+from schemas.jobs import JobState, OutboxState
+from schemas.tables import Job, JobEventRow, OutboxRow, PeriodicRun, Result
+from worker.queue.database import reading, time_of
+
+#: the newest estimates of one sex that the drift is reckoned from: enough that one child of another
+#: hospital does not move the mean by more than its error, few enough to follow a change in weeks
+DRIFT_WINDOW = 100
+
+#: states from which a job still moves by itself
+_UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
+#: events from which a job's waiting is counted; a retry does not start it anew
+_STARTS = ("received", "requeued")
+_OWED = (OutboxState.WAITING, OutboxState.SENDING)
+
+
+class Figures:
+    """What there is to count. It holds no session, so threads may share it."""
+
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._now = now
+
+    def snapshot(self) -> Snapshot:
+        """Return everything at this moment.
+
+        Raises:
+            DatabaseUnavailableError: the database did not answer.
+        """
+        with reading(self._engine) as session:
+            at = time_of(session, self._now)
+            return Snapshot(
+                at=at,
+                jobs=_backlogs(session),
+                due=_backlog(session, sa.and_(_IS_QUEUED, Job.run_after <= at)),
+                last_result_at=session.scalar(sa.select(sa.func.max(Result.created_at))),
+                last_delivered_at=session.scalar(sa.select(sa.func.max(OutboxRow.confirmed_at))),
+                destinations=_destinations(session),
+                drift=tuple(_drift(session)),
+                periodic=_periodic(session),
+            )
+
+    def results_after(self, result_id: int, *, limit: int) -> list[ResultFigures]:
+        """Return the results with higher numbers, in order."""
+        with reading(self._engine) as session:
+            rows = session.scalars(
+                sa.select(Result).where(Result.id > result_id).order_by(Result.id).limit(limit)
+            )
+            return [_result_figures(row) for row in rows]
+
+    def endings_after(self, event_id: int, *, limit: int) -> list[EndingFigures]:
+        """Return what was ignored or failed in events with higher numbers, in order.
+
+        Their reasons are codes; what an operator wrote is in none of them.
+        """
+        with reading(self._engine) as session:
+            rows = session.execute(
+                sa.select(JobEventRow.id, JobEventRow.event, JobEventRow.reason)
+                .where(JobEventRow.id > event_id, JobEventRow.event.in_(("failed", "ignored")))
+                .order_by(JobEventRow.id)
+                .limit(limit)
+            )
+            return [
+                EndingFigures(event_id=row.id, event=row.event, reason=row.reason) for row in rows
+            ]
+
+    def arrived_since(self, at: datetime) -> list[ArrivedJob]:
+        """Return every job whose image came since ``at``, oldest first."""
+        with reading(self._engine) as session:
+            rows = session.execute(
+                sa.select(Job.received_at, Job.state, Job.outcome)
+                .where(Job.received_at >= at)
+                .order_by(Job.received_at)
+            )
+            return [
+                ArrivedJob(received_at=row.received_at, state=row.state, outcome=row.outcome)
+                for row in rows
+            ]
+
+
+_IS_QUEUED = Job.state == JobState.QUEUED
+_WAITS_SINCE = (
+    sa.select(sa.func.max(JobEventRow.at))
+    .where(JobEventRow.job_id == Job.id, JobEventRow.event.in_(_STARTS))
+    .correlate(Job)
+    .scalar_subquery()
+)
+
+
+def _backlogs(session: Session) -> dict[JobState, Backlog]:
+    """Return every state; the oldest only of what still moves, for the rest may lie for ever."""
+    counts = session.execute(sa.select(Job.state, sa.func.count()).group_by(Job.state)).all()
+    found = {state: Backlog() for state in JobState}
+    found |= {state: Backlog(count=count) for state, count in counts}
+    return found | {state: _backlog(session, Job.state == state) for state in _UNDER_WAY}
+
+
+def _backlog(session: Session, fits: sa.ColumnElement[bool]) -> Backlog:
+    waiting = sa.select(_WAITS_SINCE.label("since")).where(fits).subquery()
+    count, oldest_at = session.execute(
+        sa.select(sa.func.count(), sa.func.min(waiting.c.since)).select_from(waiting)
+    ).one()
+    return Backlog(count=count, oldest_at=oldest_at)
+
+
+def _destinations(session: Session) -> tuple[DestinationFigures, ...]:
+    is_owed = OutboxRow.state.in_(_OWED)
+    has_failed = sa.and_(OutboxRow.state == OutboxState.WAITING, OutboxRow.error.is_not(None))
+    rows = session.execute(
+        sa.select(
+            OutboxRow.destination,
+            sa.func.count().filter(is_owed).label("owed"),
+            sa.func.min(OutboxRow.owed_since).filter(is_owed).label("oldest_at"),
+            sa.func.count().filter(OutboxRow.state == OutboxState.FAILED).label("failed"),
+            sa.func.max(OutboxRow.sent_at).label("taken_at"),
+            # when the next vain try is repeated: later than any object that was taken before it
+            sa.func.max(OutboxRow.run_after).filter(has_failed).label("tried_again_at"),
+        )
+        .group_by(OutboxRow.destination)
+        .order_by(OutboxRow.destination)
+    )
+    return tuple(
+        DestinationFigures(
+            destination=row.destination,
+            waiting=Backlog(count=row.owed, oldest_at=row.oldest_at),
+            failed=row.failed,
+            last_taken_at=row.taken_at,
+            has_refused=row.tried_again_at is not None
+            and (row.taken_at is None or row.taken_at < row.tried_again_at),
+        )
+        for row in rows
+    )
+
+
+def _drift(session: Session) -> Iterable[DriftFigures]:
+    difference = Result.bone_age_months - Result.chronological_age_months
+    for sex in ("F", "M"):
+        newest = session.scalars(
+            sa.select(difference)
+            .where(Result.sex == sex, Result.is_phantom.is_(False), difference.is_not(None))
+            .order_by(Result.id.desc())
+            .limit(DRIFT_WINDOW)
+        ).all()
+        months = [one for one in newest if one is not None]
+        if months:
+            yield DriftFigures(
+                sex=sex, count=len(months), mean_months=fmean(months), median_months=median(months)
+            )
+
+
+def _periodic(session: Session) -> tuple[PeriodicFigures, ...]:
+    rows = session.scalars(sa.select(PeriodicRun).order_by(PeriodicRun.name))
+    return tuple(
+        PeriodicFigures(name=row.name, succeeded_at=row.succeeded_at, failed_at=row.failed_at)
+        for row in rows
+    )
+
+
+def _result_figures(row: Result) -> ResultFigures:
+    bone_age, age = row.bone_age_months, row.chronological_age_months
+    return ResultFigures(
+        result_id=row.id,
+        outcome=row.outcome,
+        reason=row.reason,
+        release=row.release,
+        sex=row.sex,
+        difference_months=None if bone_age is None or age is None else bone_age - age,
+        is_phantom=row.is_phantom,
+        timings_ms=json.loads(row.timings_ms),
+    )
