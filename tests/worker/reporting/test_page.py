@@ -162,9 +162,9 @@ def test_nothing_is_written_over_the_radiograph() -> None:
 
     page = draw_page(phantom, white, FLAT)
 
-    bright = (page[:920, :840] > 250).all(axis=2)
-    rows, columns = np.nonzero(bright[64:])
-    inside = bright[64:][rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    bright = page[64:920, :840].min(axis=2) > 200
+    rows, columns = np.nonzero(bright)
+    inside = bright[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     assert inside.mean() > 0.99
 
 
