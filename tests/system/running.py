@@ -94,6 +94,17 @@ class RunningWorker:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def kill_while(self, state: JobState) -> None:
+        """End every process as a power cut would, at a moment when a job is in ``state``."""
+        while True:
+            self.wait_for_jobs(state, count=1)
+            assert self._process is not None
+            os.killpg(self._process.pid, signal.SIGSTOP)
+            if self.jobs(state):
+                self.kill()
+                return
+            os.killpg(self._process.pid, signal.SIGCONT)
+
     def stop(self) -> int:
         """End as systemd does, and return the exit code."""
         process, self._process = self._process, None

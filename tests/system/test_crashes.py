@@ -66,10 +66,8 @@ def test_an_image_survives_a_power_cut_while_it_is_read(
 ) -> None:
     worker.start()
     assert worker.send(*images(tmp_path, 4)) == [0, 0, 0, 0]
-    worker.wait_for_jobs(JobState.RUNNING, count=1)
 
-    worker.kill()
-    assert worker.jobs(JobState.RUNNING) != []
+    worker.kill_while(JobState.RUNNING)
 
     worker.start()
     require_each_delivered_once(worker, pacs, 4)
