@@ -112,6 +112,17 @@ class Receipt(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormerReport:
+    """One SR that was made before of the same image, and what its series follows from."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    revision: int
+    release_digest: str
+    profile_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """The right to work on one job until the lease ends."""
 
@@ -129,7 +140,7 @@ class Claim:
     spool_file: str
     #: the reception that the current result was made from, if it is another: compare the two
     former_spool_file: str | None
-    predecessor_uids: tuple[str, ...]  #: SR instances of the current revision, if there is one
+    predecessors: tuple[FormerReport, ...]  #: what the next revision supersedes, oldest first
     is_last_attempt: bool
     received_at: datetime
 

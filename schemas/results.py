@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from schemas.assessments import Assessment, NoAssessment, SiteProfile
 from schemas.estimates import BoneAgeEstimate, QualityFlag, ReleaseIdentity
 from schemas.images import SourceImage
-from schemas.jobs import ObjectKind, Outcome
+from schemas.jobs import FormerReport, ObjectKind, Outcome
 from schemas.refusals import RefusalReason
 
 SOFTWARE_NAME = "boneage-worker"
@@ -38,7 +38,7 @@ class ResultContent:
     reason_detail: str = ""  #: coded values and numbers only
     flags: tuple[QualityFlag, ...] = ()
     outline: tuple[tuple[float, float], ...] = ()  #: (column, row) of the source image as stored
-    predecessor_uids: tuple[str, ...] = ()  #: SR instances that this revision supersedes
+    predecessors: tuple[FormerReport, ...] = ()  #: reports that this revision supersedes
 
     def to_json(self) -> bytes:
         """Return the content as UTF-8 JSON; equal contents give equal bytes."""

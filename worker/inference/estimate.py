@@ -14,7 +14,7 @@ from schemas.assessments import Assessment, NoAssessment, SiteProfile
 from schemas.errors import PermanentError, UnsuitableImageError
 from schemas.estimates import BoneAgeEstimate, Estimator, GateVerdict, HandImage, Heatmap, Reading
 from schemas.images import Sex, SourceImage
-from schemas.jobs import Outcome
+from schemas.jobs import FormerReport, Outcome
 from schemas.refusals import RefusalReason
 from schemas.results import ResultContent
 from worker.inference.header import header_flags, read_source, require_readable_age
@@ -42,7 +42,7 @@ class Revision:
     """Which revision of a result is made, and what it supersedes."""
 
     number: int = 1
-    predecessor_uids: tuple[str, ...] = ()
+    predecessors: tuple[FormerReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,7 @@ class ImageReader:
             created_at=self._now().astimezone(),  # this machine's zone; objects carry its offset
             software_version=self._software_version,
             installation_id=self._installation_id,
-            predecessor_uids=revision.predecessor_uids,
+            predecessors=revision.predecessors,
         )
 
     def _finding(

@@ -71,9 +71,7 @@ class _Attempt:
     folder: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.revision = Revision(
-            number=self.claim.revision, predecessor_uids=self.claim.predecessor_uids
-        )
+        self.revision = Revision(number=self.claim.revision, predecessors=self.claim.predecessors)
         self.folder = result_folder(self.claim)
 
 

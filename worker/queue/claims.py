@@ -10,7 +10,7 @@ from schemas.errors import LeaseLostError
 from schemas.jobs import Claim, JobState, RetryPolicy
 from schemas.tables import Job, Reception
 from worker.queue.ledger import Ledger
-from worker.queue.results import current_result, superseded_uids
+from worker.queue.results import current_result, superseded_reports
 
 
 def take_oldest_due(book: Ledger, *, release: str, lease: timedelta) -> Job | None:
@@ -105,7 +105,7 @@ def claim_of(session: Session, job: Job, *, retry: RetryPolicy) -> Claim:
         reception_id=reception.id,
         spool_file=reception.spool_file,
         former_spool_file=_former_spool_file(session, job),
-        predecessor_uids=superseded_uids(session, job.id),
+        predecessors=superseded_reports(session, job.id),
         is_last_attempt=retry.is_exhausted(job.attempt),
         received_at=reception.received_at,
     )

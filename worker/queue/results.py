@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from schemas.jobs import NewOutput, NewResult, ObjectKind, OutboxState
+from schemas.jobs import FormerReport, NewOutput, NewResult, ObjectKind, OutboxState
 from schemas.tables import Job, OutboxRow, Output, Result
 from worker.queue.dialect import insert_or_ignore
 from worker.queue.ledger import Ledger, canonical
@@ -75,21 +75,32 @@ def add_output(book: Ledger, output: NewOutput, *, result_id: int) -> None:
     )
 
 
-def superseded_uids(session: Session, job_id: int) -> tuple[str, ...]:
+def superseded_reports(session: Session, job_id: int) -> tuple[FormerReport, ...]:
     """Return the reports that the next revision supersedes, oldest first.
 
     These are those of the newest revision that some destination took, and any built after it: one
     that was sent without an answer may have been stored all the same.
     """
     reports = session.execute(
-        sa.select(Output.sop_instance_uid, Result.revision)
+        sa.select(Output, Result)
         .join(Result, Result.id == Output.result_id)
         .where(Result.job_id == job_id, Output.kind == ObjectKind.SR)
         .order_by(Result.revision, Output.id)
     ).all()
     taken = _taken(session, job_id)
-    since = max((revision for uid, revision in reports if uid in taken), default=0)
-    return tuple(uid for uid, revision in reports if revision >= since)
+    revisions = [result.revision for output, result in reports if output.sop_instance_uid in taken]
+    since = max(revisions, default=0)
+    return tuple(
+        FormerReport(
+            sop_class_uid=output.sop_class_uid,
+            sop_instance_uid=output.sop_instance_uid,
+            revision=result.revision,
+            release_digest=result.release_digest,
+            profile_digest=result.profile_digest,
+        )
+        for output, result in reports
+        if result.revision >= since
+    )
 
 
 def _taken(session: Session, job_id: int) -> set[str | None]:

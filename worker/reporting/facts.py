@@ -200,5 +200,6 @@ def provenance_facts(content: ResultContent) -> list[Fact]:
     if release.licence:
         facts.append(Phrase(concept=codes.RELEASE_LICENCE, text=release.licence))
     return facts + [
-        Reference(concept=codes.SUPERSEDED, uid=uid) for uid in content.predecessor_uids
+        Reference(concept=codes.SUPERSEDED, uid=former.sop_instance_uid)
+        for former in content.predecessors
     ]

@@ -1,5 +1,7 @@
 """UIDs of everything in a report; whatever decides the content decides them."""
 
+from dataclasses import replace
+
 from pydicom.uid import (
     UID,
     BasicTextSRStorage,
@@ -9,6 +11,7 @@ from pydicom.uid import (
 )
 
 from schemas.config import SrClass
+from schemas.jobs import FormerReport
 from schemas.results import ResultContent, ResultIdentity, identity_of, output_uid
 
 SR_CLASS_UIDS: dict[SrClass, UID] = {
@@ -31,6 +34,18 @@ def report_uid(content: ResultContent, sop_class_uid: str) -> str:
 def report_series_uid(content: ResultContent) -> str:
     """Return the series of the report, the same for each class of one revision."""
     return output_uid(identity_of(content, kind="series:SR"))
+
+
+def former_series_uid(content: ResultContent, former: FormerReport) -> str:
+    """Return the series of a report that ``content`` supersedes."""
+    return output_uid(
+        replace(
+            identity_of(content, kind="series:SR"),
+            revision=former.revision,
+            release_digest=former.release_digest,
+            profile_digest=former.profile_digest,
+        )
+    )
 
 
 def capture_uid(content: ResultContent) -> str:

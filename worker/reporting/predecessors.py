@@ -1,44 +1,34 @@
-"""Names the reports that a revision supersedes, as far as their class and series are known."""
+"""Names the reports that a revision supersedes: class, instance and series of each."""
 
-from dataclasses import replace
+from itertools import groupby
 
 from pydicom.dataset import Dataset
 
 from schemas.results import ResultContent
 from worker.reporting import document
-from worker.reporting.identities import SR_CLASS_UIDS, report_series_uid, report_uid
+from worker.reporting.identities import former_series_uid
 
 
 def predecessors_of(content: ResultContent) -> Dataset | None:
     """Return the item of Predecessor Documents Sequence (PS3.3 C.17.2), or None.
 
-    A predecessor is known by its UID alone; class and series follow from it, because both are
-    reckoned from the same identity. One that was made with another site profile is not
-    recognised: the content tree names its UID, this sequence does not.
+    The former report may have been made with another release or site profile: its series follows
+    from those, not from today's.
     """
-    series = [
-        _series(former, uids)
-        for revision in range(1, content.revision)
-        if (uids := _known(former := replace(content, revision=revision), content))
-    ]
-    if not series:
+    if not content.predecessors:
         return None
     study = Dataset()
     study.StudyInstanceUID = content.source.study_instance_uid
-    study.ReferencedSeriesSequence = series
+    study.ReferencedSeriesSequence = []
+    in_series = groupby(content.predecessors, lambda former: former_series_uid(content, former))
+    for series_uid, formers in in_series:
+        series = Dataset()
+        series.SeriesInstanceUID = series_uid
+        series.ReferencedSOPSequence = [
+            document.image_reference(
+                sop_class_uid=former.sop_class_uid, sop_instance_uid=former.sop_instance_uid
+            )
+            for former in formers
+        ]
+        study.ReferencedSeriesSequence.append(series)
     return study
-
-
-def _known(former: ResultContent, content: ResultContent) -> list[tuple[str, str]]:
-    candidates = ((uid, report_uid(former, uid)) for uid in SR_CLASS_UIDS.values())
-    return [pair for pair in candidates if pair[1] in content.predecessor_uids]
-
-
-def _series(former: ResultContent, known: list[tuple[str, str]]) -> Dataset:
-    series = Dataset()
-    series.SeriesInstanceUID = report_series_uid(former)
-    series.ReferencedSOPSequence = [
-        document.image_reference(sop_class_uid=class_uid, sop_instance_uid=instance_uid)
-        for class_uid, instance_uid in known
-    ]
-    return series

@@ -7,7 +7,7 @@ from schemas.assessments import MaturityClass, NoAssessment
 from schemas.errors import UnsuitableImageError
 from schemas.estimates import GateVerdict, QualityFlag
 from schemas.images import Sex, SexSource
-from schemas.jobs import Outcome
+from schemas.jobs import FormerReport, Outcome
 from schemas.refusals import RefusalReason
 from schemas.results import ResultContent
 from tests.builders import ABSENT, hand_radiograph, real_hand
@@ -16,6 +16,13 @@ from tests.worker.inference.conftest import image_reader
 from worker.inference.estimate import Revision
 from worker.inference.received import received
 
+FORMER = FormerReport(
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33",
+    sop_instance_uid="1.2.3",
+    revision=2,
+    release_digest="ab" * 32,
+    profile_digest="cd" * 32,
+)
 FROM_PIXELS = StubEstimator(age_months=None)
 
 
@@ -93,11 +100,11 @@ def test_a_refusal_has_a_page_with_or_without_an_image(overrides: dict[str, obje
 
 
 def test_a_revision_names_what_it_supersedes() -> None:
-    revision = Revision(number=3, predecessor_uids=("1.2.3",))
+    revision = Revision(number=3, predecessors=(FORMER,))
 
     content = image_reader().read(received(hand_radiograph()), revision).content
 
-    assert (content.revision, content.predecessor_uids) == (3, ("1.2.3",))
+    assert (content.revision, content.predecessors) == (3, (FORMER,))
 
 
 def test_the_content_survives_its_file() -> None:

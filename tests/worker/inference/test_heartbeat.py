@@ -22,7 +22,7 @@ CLAIM = Claim(
     reception_id=1,
     spool_file="spool/1.dcm",
     former_spool_file=None,
-    predecessor_uids=(),
+    predecessors=(),
     is_last_attempt=False,
     received_at=Clock()(),
 )

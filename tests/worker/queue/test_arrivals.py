@@ -96,7 +96,9 @@ def test_a_changed_image_is_compared_with_the_one_that_was_read(
     assert claim.spool_file == arrival(digest=OTHER).spool_file
     assert claim.former_spool_file == arrival().spool_file
     assert claim.revision == 2
-    assert claim.predecessor_uids == ("2.25.2.1.1",)
+    (former,) = claim.predecessors
+    assert (former.sop_instance_uid, former.revision) == ("2.25.2.1.1", 1)
+    assert former.sop_class_uid == SR_CLASS
 
 
 def test_a_changed_image_that_comes_while_the_first_is_read_is_not_forgotten(

@@ -16,7 +16,7 @@ from schemas.images import (
     SexSource,
     SourceImage,
 )
-from schemas.jobs import Outcome
+from schemas.jobs import FormerReport, Outcome
 from schemas.refusals import RefusalReason
 from schemas.results import ResultContent
 from schemas.site_profile import default_profile
@@ -59,6 +59,17 @@ def source_of(header: Dataset) -> SourceImage:
         chronological_age=ChronologicalAge(months=130.1, source=DateSource.ACQUISITION_DATE),
         missing_age=None,
         transfer_syntax_uid="1.2.840.10008.1.2.1",
+    )
+
+
+def former_of(report: Dataset, content: ResultContent) -> FormerReport:
+    """Return ``report``, made of ``content``, as the queue names it to the next revision."""
+    return FormerReport(
+        sop_class_uid=report.SOPClassUID,
+        sop_instance_uid=report.SOPInstanceUID,
+        revision=content.revision,
+        release_digest=content.release.digest,
+        profile_digest=content.profile.digest,
     )
 
 

@@ -11,7 +11,7 @@ from schemas.assessments import Assessment
 from schemas.config import SrClass
 from schemas.estimates import BoneAgeEstimate, QualityFlag
 from schemas.images import MissingAge, Sex
-from schemas.jobs import Outcome
+from schemas.jobs import FormerReport, Outcome
 from schemas.refusals import RefusalReason
 from schemas.results import ResultContent
 from tests.builders import hand_radiograph
@@ -25,6 +25,13 @@ from worker.reporting.reader import (
 )
 from worker.reporting.structured_report import build_structured_report
 
+FORMER = FormerReport(
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33",
+    sop_instance_uid="1.2.3",
+    revision=2,
+    release_digest="ab" * 32,
+    profile_digest="cd" * 32,
+)
 MONTHS = 0.051  # a report rounds months to one decimal
 HUNDREDTHS = 0.0051  # and SD and Z-score to two
 
@@ -110,7 +117,7 @@ def test_flags_and_provenance_come_back(
     sop_class: SrClass, header: Dataset, tmp_path: Path
 ) -> None:
     flags = (QualityFlag.LOW_CONTRAST, QualityFlag.PHANTOM)
-    content = contents.estimated(header, flags=flags, revision=3, predecessor_uids=("1.2.3",))
+    content = contents.estimated(header, flags=flags, revision=3, predecessors=(FORMER,))
 
     found = received(content, header, sop_class, tmp_path)
 

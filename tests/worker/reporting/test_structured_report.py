@@ -10,6 +10,7 @@ from schemas import codes
 from schemas.config import SrClass
 from schemas.images import Sex
 from schemas.results import ResultContent, identity_of, output_uid
+from schemas.site_profile import parse_profile
 from tests.builders import ABSENT, hand_radiograph
 from tests.worker.reporting import contents
 from worker.reporting.identities import SR_CLASS_UIDS
@@ -77,11 +78,18 @@ def test_a_revision_has_an_identity_of_its_own(header: Dataset) -> None:
     assert first.SeriesInstanceUID != second.SeriesInstanceUID
 
 
-def test_a_revision_names_the_report_that_it_supersedes(header: Dataset) -> None:
+def test_a_revision_names_the_report_that_it_supersedes_whatever_made_it(header: Dataset) -> None:
     content = contents.estimated(header)
     first = build_structured_report(content, header, sop_class=SrClass.ENHANCED)
+    other = parse_profile(b'name = "mended"\nversion = "2"')
     second = build_structured_report(
-        replace(content, revision=2, predecessor_uids=(first.SOPInstanceUID,)),
+        replace(
+            content,
+            revision=2,
+            release=replace(content.release, digest="cd" * 32),
+            profile=other,
+            predecessors=(contents.former_of(first, content),),
+        ),
         header,
         sop_class=SrClass.COMPREHENSIVE,
     )

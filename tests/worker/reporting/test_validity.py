@@ -96,7 +96,9 @@ def test_a_validator_finds_nothing_in_a_report_that_supersedes_another(
 ) -> None:
     content = contents.estimated(header)
     first = build_structured_report(content, header, sop_class=SrClass.COMPREHENSIVE)
-    changed = contents.estimated(header, revision=2, predecessor_uids=(first.SOPInstanceUID,))
+    changed = contents.estimated(
+        header, revision=2, predecessors=(contents.former_of(first, content),)
+    )
     second = build_structured_report(changed, header, sop_class=SrClass.COMPREHENSIVE)
 
     assert complaints_of("dciodvfy", "-new", written(second, tmp_path / "sr.dcm")) == []
