@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
 
 from schemas.jobs import ObjectKind
 
@@ -41,9 +41,12 @@ class ListenerSection(_Section):
     port: int = Field(default=11112, ge=0, le=65535)
     maximum_pdu_size: int = Field(default=131072, ge=4096, le=131072)
     maximum_associations: int = Field(default=64, ge=1, le=1000)
+    maximum_associations_by_address: int = Field(default=32, ge=1, le=1000)
+    maximum_associations_by_calling_ae: int = Field(default=32, ge=1, le=1000)
     acse_timeout_seconds: float = Field(default=5, gt=0, le=300)
     dimse_timeout_seconds: float = Field(default=60, gt=0, le=3600)
     network_timeout_seconds: float = Field(default=120, gt=0, le=3600)
+    message_timeout_seconds: float = Field(default=600, gt=0, le=86400)
     accept_unknown_calling_ae: bool = False
     largest_file_megabytes: int = Field(default=512, ge=1, le=16384)
 
@@ -56,6 +59,8 @@ class PeerSection(_Section):
     host: str = "127.0.0.1"
     port: int = Field(default=104, ge=1, le=65535)
     sender: bool = True
+    #: whence it may send, single addresses or networks; empty: from anywhere
+    addresses: tuple[IPvAnyNetwork, ...] = ()
     destination: bool = True
     #: names of peers that get the results of this sender; empty: this peer itself
     destinations: tuple[str, ...] = ()

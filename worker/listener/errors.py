@@ -121,6 +121,66 @@ class WrongClassError(StoreRefusedError, PermanentError):
         )
 
 
+class AssociationRefusedError(BoneAgeError):
+    """A peer is not let in, and is told so if it speaks DICOM."""
+
+    #: result, source, reason of A-ASSOCIATE-RJ (PS3.8 table 9-21)
+    answer: tuple[int, int, int] = (0x02, 0x01, 0x01)  # transient, by the user, no reason given
+
+
+class CalledAeRefusedError(AssociationRefusedError, PermanentError):
+    """The peer asked for somebody else."""
+
+    code = "association.called_ae"
+    answer = (0x01, 0x01, 0x07)  # called AE title not recognised
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The peer called another AE title than [listener] ae_title. It was not let in. Mend "
+            "the entry for this worker at the peer."
+        )
+
+
+class CallingAeRefusedError(AssociationRefusedError, PermanentError):
+    """Nobody of this name may send."""
+
+    code = "association.calling_ae"
+    answer = (0x01, 0x01, 0x03)  # calling AE title not recognised
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The calling AE title is not that of a [[peer]] with sender = true. It was not let "
+            "in. If it should be, add or mend its [[peer]]."
+        )
+
+
+class AddressRefusedError(AssociationRefusedError, PermanentError):
+    """The name is right, but it comes from elsewhere."""
+
+    code = "association.address"
+    answer = (0x01, 0x01, 0x03)  # calling AE title not recognised: from there
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The calling AE title is known, but not from this address. It was not let in. If the "
+            "peer has moved, mend `addresses` of its [[peer]]; if not, somebody uses its name."
+        )
+
+
+class TooManyAssociationsError(AssociationRefusedError, TransientError):
+    """There is no place now."""
+
+    code = "association.limit"
+    answer = (0x02, 0x03, 0x02)  # transient: local limit exceeded
+
+    def __init__(self, *, setting: str) -> None:
+        super().__init__(
+            f"As many associations are open as listener.{setting} allows. The peer was asked to "
+            "come back. If it happens often, raise the limit, or look for a sender that hangs."
+        )
+        self.setting = setting
+
+
 class UntestedLibraryError(PermanentError):
     """The listener reaches into pynetdicom and was made for another version of it."""
 

@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from functools import partial
 
 from pydicom.dataset import Dataset
-from pynetdicom import evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from schemas.config import ListenerSection, PeerSection
 from schemas.jobs import Receipt
+from worker.listener.admission import Admission, Applicant, RefusalRecord
 from worker.listener.contexts import supported_contexts
-from worker.listener.errors import PROCESSING_FAILURE, SUCCESS, StoreRefusedError
-from worker.listener.reception import Origin, Reception
-from worker.listener.spool import Spool
-from worker.listener.transport import (
-    Application,
-    SpoolingProvider,
-    SpoolingServer,
-    require_tested_library,
+from worker.listener.errors import (
+    PROCESSING_FAILURE,
+    SUCCESS,
+    AssociationRefusedError,
+    StoreRefusedError,
 )
+from worker.listener.reception import Origin, Reception
+from worker.listener.server import MOST_HALF_OPEN, Receiving, SpoolingServer
+from worker.listener.spool import Spool
+from worker.listener.transport import SpoolingProvider, require_tested_library
 from worker.logs import log
 from worker.queue.jobs import JobQueue
 
-#: A-ASSOCIATE-RJ: permanent, by the service user, calling AE title not recognised (PS3.8 9.3.4)
-_CALLING_AE_NOT_RECOGNISED = (0x01, 0x01, 0x03)
 _MEGABYTE = 1_000_000
 _ACCEPT_POLL_SECONDS = 0.1  #: how soon `stop` is noticed
 _ABORT_SECONDS = 5.0  #: for the peers to close; pynetdicom's timer ends those that do not
@@ -47,7 +47,8 @@ class Listener:
         queue: JobQueue,
     ) -> None:
         self._section = section
-        self._senders = frozenset(peer.ae_title.strip() for peer in peers if peer.sender)
+        self._admission = Admission(section, peers=peers)
+        self._refusals = RefusalRecord(queue)
         self._spool = spool
         self._reception = Reception(spool=spool, queue=queue)
         self._server: SpoolingServer | None = None
@@ -81,18 +82,20 @@ class Listener:
             (section.host, section.port),
             handlers=[
                 (evt.EVT_REQUESTED, self._handle_requested),
-                (evt.EVT_REJECTED, self._handle_rejected),
                 (evt.EVT_C_ECHO, self._handle_echo),
                 (evt.EVT_C_STORE, self._handle_store),
             ],
-            open_incoming=partial(self._spool.open, limit_bytes=limit_bytes),
+            receiving=Receiving(
+                open_incoming=partial(self._spool.open, limit_bytes=limit_bytes),
+                message_seconds=section.message_timeout_seconds,
+            ),
         )
         self._server = server
         self._thread = threading.Thread(
             target=server.serve_forever, args=(_ACCEPT_POLL_SECONDS,), name="listener", daemon=True
         )
         self._thread.start()
-        if not self._senders and not section.accept_unknown_calling_ae:
+        if not self._admission.is_open_to_somebody:
             log.warning("listener.nobody_may_send", reason="no [[peer]] with sender = true")
         log.info("listener.started", host=section.host, port=self.port)
 
@@ -114,13 +117,13 @@ class Listener:
         _end_all(server.active_associations)
         log.info("listener.stopped")
 
-    def _application(self) -> Application:
+    def _application(self) -> AE:
         section = self._section
-        application = Application(section.ae_title)
+        application = AE(section.ae_title)
         application.supported_contexts = supported_contexts()
-        application.require_called_aet = True
         application.maximum_pdu_size = section.maximum_pdu_size
-        application.maximum_associations = section.maximum_associations
+        # ours count associations alone, and let nobody in who asks; see ``Admission``
+        application.maximum_associations = section.maximum_associations + 2 * MOST_HALF_OPEN
         application.acse_timeout = section.acse_timeout_seconds
         application.dimse_timeout = section.dimse_timeout_seconds
         application.network_timeout = section.network_timeout_seconds
@@ -129,21 +132,32 @@ class Listener:
     # what pynetdicom calls
 
     def _handle_requested(self, event: evt.Event) -> None:
-        # not AE.require_calling_aet: there, an empty list means everybody
+        # not by pynetdicom's lists: there, an empty one means everybody
         association = event.assoc
-        calling_ae = _calling_ae(association)
-        if self._section.accept_unknown_calling_ae or calling_ae in self._senders:
-            return
-        association.acse.send_reject(*_CALLING_AE_NOT_RECOGNISED)
-        log.warning("association.refused", calling_ae=calling_ae, reason="calling_ae")
-        association.kill()  # returns when the peer has read it and closed
+        applicant = Applicant(
+            calling_ae=_calling_ae(association),
+            called_ae=_called_ae(association),
+            address=str(association.requestor.address),
+        )
+        try:
+            self._admission.admit(association, applicant)
+        except AssociationRefusedError as error:
+            self._refuse(association, applicant, error)
+        except Exception:  # noqa: BLE001 - pynetdicom would log it, and let the peer in
+            log.exception("association.not_judged")
+            _reject(association, AssociationRefusedError.answer)
 
-    def _handle_rejected(self, event: evt.Event) -> None:
-        is_for_us = _called_ae(event.assoc) == self._section.ae_title.strip()
-        log.warning(
-            "association.refused",
-            calling_ae=_calling_ae(event.assoc),
-            reason="local_limit" if is_for_us else "called_ae",
+    def _refuse(
+        self, association: Association, applicant: Applicant, error: AssociationRefusedError
+    ) -> None:
+        _reject(association, error.answer)
+        self._refusals.write(
+            error,
+            detail={
+                "calling_ae": applicant.calling_ae,
+                "called_ae": applicant.called_ae,
+                "peer_address": applicant.address,
+            },
         )
 
     def _handle_echo(self, event: evt.Event) -> int:
@@ -199,6 +213,11 @@ def _calling_ae(association: Association) -> str:
 def _called_ae(association: Association) -> str:
     request = association.requestor.primitive
     return str(request.called_ae_title).strip() if request else ""
+
+
+def _reject(association: Association, answer: tuple[int, int, int]) -> None:
+    association.acse.send_reject(*answer)
+    association.kill()  # returns when the peer has read it and closed
 
 
 def _provider(association: Association) -> SpoolingProvider:

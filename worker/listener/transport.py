@@ -7,19 +7,17 @@
   folder of the whole process. Here each association of ours writes to the spool's own folder.
 """
 
+import math
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, cast
 
 import pynetdicom
-from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from worker.listener.errors import UntestedLibraryError
 from worker.listener.spool import FileMeta, IncomingFile
@@ -30,12 +28,11 @@ TESTED_LIBRARY = "3.0"
 #: No peer needs more: we offer at most 131072, and the longest association request (128 contexts,
 #: each with 30 syntaxes) has a quarter of this. Some peers exceed what was negotiated a little.
 LONGEST_PDU_BYTES = 1024 * 1024
+#: Before there is an association: what hundreds of strangers may hold in memory at a time.
+LONGEST_REQUEST_BYTES = 256 * 1024
 #: Command sets have a few hundred bytes; this bounds what is gathered in memory.
 _LONGEST_COMMAND_BYTES = 1024 * 1024
 _READ_STEP_BYTES = 256 * 1024
-_ACCEPT_BACKLOG = 128
-#: Connections without an association, beside those that have one; they live for the ACSE time-out.
-_MOST_HALF_OPEN = 256
 
 
 def require_tested_library() -> None:
@@ -71,16 +68,18 @@ class GuardedReader:
             OversizePduError: more than any PDU needs.
             SlowPduError: they did not come in time.
         """
-        if nr_bytes > LONGEST_PDU_BYTES:
+        is_open = self._association.is_established
+        if nr_bytes > (LONGEST_PDU_BYTES if is_open else LONGEST_REQUEST_BYTES):
             log.warning("association.oversize_pdu", size_bytes=nr_bytes)
             raise OversizePduError(nr_bytes)
         received = bytearray(nr_bytes)
         view = memoryview(received)
         count = 0
-        deadline = time.monotonic() + self._limit_seconds()
+        deadline = self._deadline()
         while count < nr_bytes:
             left = deadline - time.monotonic()
             if left <= 0:
+                log.warning("association.too_slow")
                 raise SlowPduError
             self._connection.settimeout(left)
             taken = self._connection.recv_into(view[count : count + _READ_STEP_BYTES])
@@ -90,6 +89,11 @@ class GuardedReader:
         self._connection.settimeout(self._limit_seconds())  # for what is sent
         return bytearray(view[:count]) if count < nr_bytes else received
 
+    def _deadline(self) -> float:
+        provider = self._association.dimse
+        end = provider.message_ends_at if isinstance(provider, SpoolingProvider) else None
+        return min(end or math.inf, time.monotonic() + self._limit_seconds())
+
     def _limit_seconds(self) -> float:
         association = self._association
         is_open = association.is_established
@@ -98,13 +102,22 @@ class GuardedReader:
 
 
 class SpoolingProvider(DIMSEServiceProvider):
-    """Writes the data set of every C-STORE to a half in the spool while it arrives."""
+    """Writes the data set of every C-STORE to a half in the spool while it arrives.
+
+    A message has a deadline as a whole: a sender that trickles holds no place for ever.
+    """
 
     def __init__(
-        self, association: Association, *, open_incoming: Callable[[FileMeta], IncomingFile]
+        self,
+        association: Association,
+        *,
+        open_incoming: Callable[[FileMeta], IncomingFile],
+        message_seconds: float,
     ) -> None:
         super().__init__(association)
         self._open_incoming = open_incoming
+        self._message_seconds = message_seconds
+        self.message_ends_at: float | None = None  #: of ``time.monotonic``; none is arriving
         self._halves: dict[str, IncomingFile] = {}
         self._in_hand: set[str] = set()
 
@@ -129,9 +142,17 @@ class SpoolingProvider(DIMSEServiceProvider):
 
     def _after_fragment(self) -> None:
         message = self.message
-        if message is None or message._data_set_file is not None:  # noqa: SLF001 - see module
+        if message is None:
+            self.message_ends_at = None
             return
-        if isinstance(message, C_STORE_RQ):
+        now = time.monotonic()
+        self.message_ends_at = self.message_ends_at or now + self._message_seconds
+        if now > self.message_ends_at:
+            log.warning("association.too_slow")
+            self._give_up()
+        elif message._data_set_file is not None:  # noqa: SLF001 - see module
+            return
+        elif isinstance(message, C_STORE_RQ):
             self._give_file(message)
         elif _gathered_bytes(message) > _LONGEST_COMMAND_BYTES:
             log.warning("association.oversize_message")
@@ -177,80 +198,3 @@ class SpoolingProvider(DIMSEServiceProvider):
 def _gathered_bytes(message: DIMSEMessage) -> int:
     data_set = message.data_set
     return message.encoded_command_set.tell() + (data_set.tell() if data_set else 0)
-
-
-class GuardedRequestHandler(RequestHandler):
-    """Makes each accepted connection an association with our reader and our provider."""
-
-    server: "SpoolingServer"
-
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        connection = self.request
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(association.acse_timeout)
-        wrapped = cast("Any", association.dul.socket)
-        wrapped.recv = GuardedReader(association, connection).recv
-        provider = SpoolingProvider(association, open_incoming=self.server.open_incoming)
-        association.dimse = provider
-        for event in (evt.EVT_CONN_CLOSE, evt.EVT_ABORTED, evt.EVT_RELEASED):
-            association.bind(event, lambda _event: provider.discard_all())
-        # pynetdicom leaves it open where the peer was the first to close
-        association.bind(evt.EVT_CONN_CLOSE, lambda _event: connection.close())
-        _unbind_message_loggers(association)
-        return association
-
-
-def _unbind_message_loggers(association: Association) -> None:
-    # they format every PDU and message for a logger that is silent
-    for event in (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT, evt.EVT_PDU_RECV, evt.EVT_PDU_SENT):
-        bound = cast("list[tuple[Callable[..., Any], Any]]", association.get_handlers(event))
-        for handler, _arguments in list(bound):
-            association.unbind(event, handler)
-
-
-class Application(AE):
-    """An application entity whose limit counts associations, not connections that keep silent."""
-
-    @property
-    def active_associations(self) -> list[Association]:
-        """Return the established associations, and the one that asks, if one asks."""
-        asking = threading.current_thread()
-        return [
-            association
-            for association in super().active_associations
-            if association.is_established or association is asking
-        ]
-
-
-class SpoolingServer(ThreadedAssociationServer):
-    """The listening socket; its associations write into the spool."""
-
-    request_queue_size = _ACCEPT_BACKLOG
-
-    def __init__(
-        self,
-        application: AE,
-        address: tuple[str, int],
-        *,
-        handlers: list[evt.EventHandlerType],
-        open_incoming: Callable[[FileMeta], IncomingFile],
-    ) -> None:
-        self.open_incoming = open_incoming
-        super().__init__(
-            application,
-            address,
-            application.ae_title,
-            application.supported_contexts,
-            evt_handlers=handlers,
-            request_handler=GuardedRequestHandler,
-        )
-        application._servers.append(self)  # noqa: SLF001 - ``shutdown`` takes it out again
-
-    def verify_request(self, request: object, client_address: object) -> bool:
-        """Say whether one more connection may be opened; called by socketserver for each."""
-        del request, client_address
-        if len(self.active_associations) < self.ae.maximum_associations + _MOST_HALF_OPEN:
-            return True
-        log.warning("association.too_many_connections")
-        return False

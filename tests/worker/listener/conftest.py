@@ -70,14 +70,18 @@ def start_site(tmp_path: Path, engine: Engine) -> Iterator[StartSite]:
     started: list[Listener] = []
 
     def start(
-        *, queue: JobQueue | None = None, senders: tuple[str, ...] = ("PACS",), **settings: object
+        *,
+        queue: JobQueue | None = None,
+        senders: tuple[str, ...] = ("PACS",),
+        peers: tuple[PeerSection, ...] = (),
+        **settings: object,
     ) -> Site:
         clock = Clock()
         queue = queue or JobQueue(engine, now=clock, actor="listen", release="r1", retry=RETRY)
         spool = Spool(StorageSection(root=tmp_path, high_mark_percent=100, low_mark_percent=100))
         listener = Listener(
             ListenerSection.model_validate({"port": 0, **settings}),
-            peers=[PeerSection(name=title, ae_title=title) for title in senders],
+            peers=peers or [PeerSection(name=title, ae_title=title) for title in senders],
             spool=spool,
             queue=queue,
         )

@@ -31,14 +31,18 @@ def association(
     *,
     calling_ae: str = "PACS",
     called_ae: str = "BONEAGE",
+    address: str = LOOPBACK,
     contexts: Sequence[tuple[str, str]] = ((DX, EXPLICIT),),
 ) -> Iterator[Association]:
-    """Open an association that proposes each (SOP class, transfer syntax) by itself."""
+    """Open an association that proposes each (SOP class, transfer syntax) by itself.
+
+    On Linux every ``address`` in 127.0.0.0/8 is one of this machine.
+    """
     application = AE(calling_ae)
     application.acse_timeout = application.dimse_timeout = application.network_timeout = 20
     for sop_class_uid, transfer_syntax_uid in contexts:
         application.add_requested_context(sop_class_uid, transfer_syntax_uid)
-    opened = application.associate(LOOPBACK, port, ae_title=called_ae)
+    opened = application.associate(LOOPBACK, port, ae_title=called_ae, bind_address=(address, 0))
     raw = opened.dul.socket.socket if opened.dul.socket else None
     try:
         yield opened

@@ -20,6 +20,7 @@ from tests.worker.listener.conftest import Site, StartSite
 from tests.worker.listener.encoding import DX, dataset, explicit
 from tests.worker.listener.sending import LOOPBACK, association, encoded_file, store, undisturbed
 from worker.listener.errors import UntestedLibraryError
+from worker.listener.server import MOST_HALF_OPEN
 from worker.listener.spool import FileMeta, IncomingFile, Spool
 from worker.listener.transport import LONGEST_PDU_BYTES, require_tested_library
 
@@ -149,6 +150,55 @@ def test_a_sender_that_stops_inside_an_object_is_cut_off_without_a_trace(
         assert watch.opened.wait(LIMIT_SECONDS)
         assert watch.discarded.wait(LIMIT_SECONDS)
     assert (site.halves, site.jobs) == ([], [])
+
+
+def test_a_sender_that_trickles_is_cut_off_when_its_time_is_over(
+    watch: Watch, start_site: StartSite
+) -> None:
+    site = start_site(message_timeout_seconds=0.5)  # and 120 s between two PDUs
+    with association(site.port) as opened:
+        command, *_ = store_pdus(opened, CONTENT)
+        (context,) = opened.accepted_contexts
+        crumb = pack(">BBLLBB", 4, 0, 8, 4, context.context_id or 0, 0) + b"\0\0"
+        raw = raw_socket(opened)
+        raw.sendall(command)
+        with pytest.raises(OSError, match=r"reset|pipe|descriptor"):  # noqa: PT012 - until it ends
+            while True:
+                raw.sendall(crumb)
+        assert watch.discarded.wait(LIMIT_SECONDS)
+    assert (site.halves, site.jobs) == ([], [])
+
+
+def test_a_message_that_stops_inside_a_pdu_is_cut_off_when_its_time_is_over(
+    start_site: StartSite,
+) -> None:
+    site = start_site(message_timeout_seconds=0.5)
+    with association(site.port) as opened:
+        (context,) = opened.accepted_contexts
+        begun = pack(">BBLLBB", 4, 0, 8, 4, context.context_id or 0, 1) + b"\0\0"
+        raw_socket(opened).sendall(begun + b"\4\0\0")
+        opened.join(LIMIT_SECONDS)
+        assert not opened.is_alive()
+
+
+def test_a_long_request_for_an_association_is_not_gathered(site: Site) -> None:
+    with connection(site.port) as opened:
+        opened.sendall(pack(">BBL", 1, 0, 1_000_000))
+        assert is_closed_by_peer(opened)
+
+
+def test_one_address_cannot_take_every_place_of_those_who_only_connect(site: Site) -> None:
+    silent = [
+        socket.create_connection((LOOPBACK, site.port), LIMIT_SECONDS, ("127.0.0.2", 0))
+        for _ in range(MOST_HALF_OPEN + 10)
+    ]
+    try:
+        assert is_closed_by_peer(silent[-1])
+        with association(site.port) as opened:
+            assert opened.is_established
+    finally:
+        for each in silent:
+            each.close()
 
 
 def test_a_sender_that_falls_silent_between_two_pdus_leaves_nothing(

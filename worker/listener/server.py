@@ -1,0 +1,138 @@
+"""The listening socket: takes connections, and makes each an association of ours.
+
+The accept loop only accepts. What a peer may draw out, the TLS handshake and its request for an
+association, happens in a thread of its own, with a deadline.
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from worker.listener.spool import FileMeta, IncomingFile
+from worker.listener.transport import GuardedReader, SpoolingProvider
+from worker.logs import log
+
+_ACCEPT_BACKLOG = 128
+#: Connections without an association, beside those that have one; they live for the ACSE time-out.
+MOST_HALF_OPEN = 256
+#: One address cannot take them all.
+MOST_HALF_OPEN_BY_ADDRESS = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiving:
+    """How the associations of one socket receive."""
+
+    open_incoming: Callable[[FileMeta], IncomingFile]
+    message_seconds: float
+
+
+class GuardedRequestHandler(RequestHandler):
+    """Makes each accepted connection an association with our reader and our provider."""
+
+    server: "SpoolingServer"
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        connection = self.request
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(association.acse_timeout)
+        wrapped = cast("Any", association.dul.socket)
+        wrapped.recv = GuardedReader(association, connection).recv
+        receiving = self.server.receiving
+        provider = SpoolingProvider(
+            association,
+            open_incoming=receiving.open_incoming,
+            message_seconds=receiving.message_seconds,
+        )
+        association.dimse = provider
+        for event in (evt.EVT_CONN_CLOSE, evt.EVT_ABORTED, evt.EVT_RELEASED):
+            association.bind(event, lambda _event: provider.discard_all())
+        # pynetdicom leaves it open where the peer was the first to close
+        association.bind(evt.EVT_CONN_CLOSE, lambda _event: connection.close())
+        _unbind_message_loggers(association)
+        return association
+
+
+def _unbind_message_loggers(association: Association) -> None:
+    # they format every PDU and message for a logger that is silent
+    for event in (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT, evt.EVT_PDU_RECV, evt.EVT_PDU_SENT):
+        bound = cast("list[tuple[Callable[..., Any], Any]]", association.get_handlers(event))
+        for handler, _arguments in list(bound):
+            association.unbind(event, handler)
+
+
+class SpoolingServer(ThreadedAssociationServer):
+    """The listening socket; its associations write into the spool."""
+
+    request_queue_size = _ACCEPT_BACKLOG
+    daemon_threads = True  # a handshake that hangs does not hold up the end of the process
+
+    def __init__(
+        self,
+        application: AE,
+        address: tuple[str, int],
+        *,
+        handlers: list[evt.EventHandlerType],
+        receiving: Receiving,
+    ) -> None:
+        self.receiving = receiving
+        self._opening: dict[socket.socket, str] = {}  # not yet associations, and their addresses
+        self._lock = threading.Lock()
+        self._is_closed = False
+        super().__init__(
+            application,
+            address,
+            application.ae_title,
+            application.supported_contexts,
+            evt_handlers=handlers,
+            request_handler=GuardedRequestHandler,
+        )
+        application._servers.append(self)  # noqa: SLF001 - ``shutdown`` takes it out again
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Say whether one more connection may be opened; called by socketserver for each."""
+        address = str(cast("tuple[object, ...]", client_address)[0])
+        half_open = [
+            str(one.requestor.address) for one in self.active_associations if not one.is_established
+        ]
+        with self._lock:
+            half_open += self._opening.values()
+            is_welcome = (
+                len(half_open) < MOST_HALF_OPEN
+                and half_open.count(address) < MOST_HALF_OPEN_BY_ADDRESS
+            )
+            if is_welcome:
+                self._opening[cast("socket.socket", request)] = address
+                return True
+        log.warning("association.too_many_connections")
+        return False
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
+        """Make one connection an association; runs in a thread of its own."""
+        try:
+            if self._is_closed:
+                self.shutdown_request(request)
+                return
+            self.finish_request(request, client_address)
+        except Exception:  # noqa: BLE001 - one connection must not end the others
+            log.exception("association.not_opened")
+            self.shutdown_request(request)
+        finally:
+            with self._lock:
+                self._opening.pop(request, None)
+
+    def server_close(self) -> None:
+        """Close the listening socket, and the connections that have no association yet."""
+        with self._lock:
+            self._is_closed = True
+            opening = list(self._opening)
+        for connection in opening:
+            connection.close()
+        super().server_close()
