@@ -1,7 +1,10 @@
 """What the bone age means beside the chronological age."""
 
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
+
+from schemas.images import Sex
 
 
 class ReferenceTable(StrEnum):
@@ -48,6 +51,17 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalCalibration:
+    """How a site corrects the ages of one sex: ``slope * months + offset_months``."""
+
+    sex: Sex
+    slope: float
+    offset_months: float
+    children: int  #: how many it was fitted on
+    fitted_on: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteProfile:
     """What a site decides and what changes the reading of a number. Versioned; has a digest."""
 
@@ -56,3 +70,8 @@ class SiteProfile:
     digest: str  #: sha256 of the profile file, or of the built-in default's text
     reference: ReferenceTable = ReferenceTable.BRUSH_FOUNDATION
     centring: Centring = Centring.CHRONOLOGICAL_AGE
+    calibrations: tuple[LocalCalibration, ...] = ()  #: one for a sex at most; none: as it is
+
+    def calibration_for(self, sex: Sex) -> LocalCalibration | None:
+        """Return how the ages of ``sex`` are corrected, if they are."""
+        return next((one for one in self.calibrations if one.sex is sex), None)

@@ -115,6 +115,7 @@ INTERVAL_COVERAGE = _own("1105", "Coverage of interval")
 MEMBER_BONE_AGE = _own("1106", "Bone age by one member of the ensemble")
 ENSEMBLE_SPREAD = _own("1107", "Standard deviation over the members")
 BAND_CENTRE = _own("1108", "Centre of the 2-SD band")
+UNCALIBRATED_BONE_AGE = _own("1109", "Bone age before the calibration of the site")
 
 # texts and references
 BONE_AGE_WORDS = _own("1201", "Bone age in years and months")
@@ -139,6 +140,8 @@ ASSESSMENT = _own("1219", "Assessment against reference")
 PROVENANCE = _own("1220", "How this was made")
 REFUSAL = _own("1221", "No estimate")
 QUALITY = _own("1222", "Quality and limits")
+LOCAL_CALIBRATION = _own("1223", "Calibration of the site")
+SCOPE = _own("1224", "Scope of this report")
 
 # names of coded answers
 SUBJECT_SEX = _dcm("121032", "Subject Sex")

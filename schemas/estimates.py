@@ -51,6 +51,7 @@ class BoneAgeEstimate:
     spread_months: float  #: standard deviation over the members
     members: tuple[MemberEstimate, ...]
     interval: Interval
+    uncalibrated_months: float | None = None  #: what the release said, where the site corrects it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,10 +47,10 @@ REFUSALS = MappingProxyType(
             operator="The gate found that the hand leaves the exposed field.",
         ),
         RefusalReason.AGE_OUTSIDE_RANGE: Refusal(
-            physician="The patient is older or younger than the ages that this network was made "
-            "for. Bone age was not estimated.",
-            operator="The chronological age lies outside the range of the release, or above 19 "
-            "years.",
+            physician="The chronological age, or the age that the image shows, lies outside the "
+            "ages that this network was made for. Bone age was not estimated.",
+            operator="The chronological age lies outside the range of the release or above 19 "
+            "years, or the networks gave an age outside that range.",
         ),
         RefusalReason.NO_PIXEL_DATA: Refusal(
             physician="The object holds no image. Bone age was not estimated.",

@@ -2,11 +2,13 @@
 
 import hashlib
 import tomllib
+from datetime import date
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.assessments import Centring, ReferenceTable, SiteProfile
+from schemas.assessments import Centring, LocalCalibration, ReferenceTable, SiteProfile
 from schemas.errors import UsageError
+from schemas.images import Sex
 
 DEFAULT_PROFILE = """\
 # The site profile: what a site decides and what changes the reading of a number.
@@ -16,6 +18,13 @@ version = "1"
 reference = "brush_foundation"
 # "chronological_age" or "table_mean": what the 2-SD band is centred on
 centring = "chronological_age"
+# A correction of the site's own, by sex: slope * months + offset_months. The report says both
+# values. None is built in; one for girls would read:
+# [calibration.F]
+# slope = 1.0
+# offset_months = -3.5
+# children = 120          # how many it was fitted on
+# fitted_on = 2026-01-31
 """
 
 
@@ -31,6 +40,15 @@ class SiteProfileError(UsageError):
         )
 
 
+class _Calibration(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    slope: float = Field(ge=0.8, le=1.25)  # beyond: the release is wrong for these children
+    offset_months: float = Field(ge=-24, le=24)
+    children: int = Field(ge=30)  # fewer give a mean that is itself months off
+    fitted_on: date
+
+
 class _ProfileFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -38,6 +56,7 @@ class _ProfileFile(BaseModel):
     version: str = Field(min_length=1, max_length=16, pattern=r"^[ -~]+$")
     reference: ReferenceTable = ReferenceTable.BRUSH_FOUNDATION
     centring: Centring = Centring.CHRONOLOGICAL_AGE
+    calibration: dict[Sex, _Calibration] = Field(default_factory=dict)
 
 
 def parse_profile(content: bytes) -> SiteProfile:
@@ -66,6 +85,16 @@ def parse_profile(content: bytes) -> SiteProfile:
         digest=hashlib.sha256(content).hexdigest(),
         reference=read.reference,
         centring=read.centring,
+        calibrations=tuple(
+            LocalCalibration(
+                sex=sex,
+                slope=one.slope,
+                offset_months=one.offset_months,
+                children=one.children,
+                fitted_on=one.fitted_on,
+            )
+            for sex, one in sorted(read.calibration.items())
+        ),
     )
 
 

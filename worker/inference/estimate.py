@@ -21,6 +21,7 @@ from worker.inference.header import header_flags, read_source, require_readable_
 from worker.inference.pixels import display_values
 from worker.inference.received import ReceivedImage
 from worker.reporting.assessment import assess
+from worker.reporting.local_calibration import calibrated
 from worker.reporting.page import draw_page
 from worker.reporting.secondary_capture import build_secondary_capture
 
@@ -147,15 +148,15 @@ class ImageReader:
         source = blank.source
         for estimate in reading.estimates:
             _require_possible(estimate, release=self._estimator.release.name)
+            _require_in_range(estimate, self._estimator.age_range_months)
+        estimates = tuple(calibrated(one, self._profile) for one in reading.estimates)
         assessed: Assessment | NoAssessment = NoAssessment.NO_SEX
         if source.sex.sex is not None:
-            assessed = assess(
-                reading.estimates[0], source.sex.sex, source.chronological_age, self._profile
-            )
+            assessed = assess(estimates[0], source.sex.sex, source.chronological_age, self._profile)
         flags = (*header_flags(image.dataset, source), *verdict.flags, *reading.flags)
         return replace(
             blank,
-            estimates=reading.estimates,
+            estimates=estimates,
             assessment=assessed if isinstance(assessed, Assessment) else None,
             no_assessment=assessed if isinstance(assessed, NoAssessment) else None,
             flags=tuple(dict.fromkeys(flags)),
@@ -228,6 +229,19 @@ def _require_possible(estimate: BoneAgeEstimate, *, release: str) -> None:
     numbers = (interval.low_months, estimate.age_months, interval.high_months)
     if not all(map(math.isfinite, numbers)) or sorted(numbers) != list(numbers):
         raise ImpossibleEstimateError(release=release)
+
+
+def _require_in_range(estimate: BoneAgeEstimate, age_range_months: tuple[float, float]) -> None:
+    """Let pass only ages that the networks have learnt; what they say beyond is extrapolated."""
+    low, high = age_range_months
+    if low <= estimate.age_months <= high:
+        return
+    raise UnsuitableImageError(
+        RefusalReason.AGE_OUTSIDE_RANGE,
+        keyword="estimated age",
+        found="below the range" if estimate.age_months < low else "above the range",
+        expected=f"ages from {low:.0f} to {high:.0f} months",
+    )
 
 
 def _shown_pixels(dataset: Dataset) -> NDArray[np.float32] | None:

@@ -125,6 +125,21 @@ def member_facts(estimate: BoneAgeEstimate) -> list[Quantity]:
     ]
 
 
+def release_value(estimate: BoneAgeEstimate) -> list[Quantity]:
+    """Return what the release said, where the site corrects it."""
+    if estimate.uncalibrated_months is None:
+        return []
+    return [months_of(codes.UNCALIBRATED_BONE_AGE, estimate.uncalibrated_months)]
+
+
+def calibration_words(content: ResultContent, estimate: BoneAgeEstimate) -> list[Phrase]:
+    """Return how the site corrects it."""
+    rule = content.profile.calibration_for(estimate.sex)
+    if rule is None:
+        return []
+    return [Phrase(concept=codes.LOCAL_CALIBRATION, text=wording.calibration_phrase(rule))]
+
+
 def band_facts(assessment: Assessment) -> list[Quantity]:
     """Return centre, SD and both limits of the 2-SD band."""
     centre, deviation = assessment.mean_months, assessment.sd_months
@@ -180,11 +195,15 @@ def refusal_facts(content: ResultContent) -> list[Fact]:
 
 
 def quality_facts(content: ResultContent) -> list[Fact]:
-    """Return the doubts and the limitation of use."""
+    """Return the doubts, what the report is about, and the limitation of use."""
     flags: list[Fact] = [
         Choice(concept=codes.QUALITY_FLAG, answer=codes.FLAGS[flag]) for flag in content.flags
     ]
-    return [*flags, Phrase(concept=codes.LIMITATION, text=wording.LIMITATION_TEXT)]
+    return [
+        *flags,
+        Phrase(concept=codes.SCOPE, text=wording.SCOPE_TEXT),
+        Phrase(concept=codes.LIMITATION, text=wording.LIMITATION_TEXT),
+    ]
 
 
 def provenance_facts(content: ResultContent) -> list[Fact]:

@@ -150,7 +150,9 @@ def _headline(content: ResultContent, estimate: BoneAgeEstimate) -> Measurement:
     more = [item_of(phrase, HAS_PROPERTIES) for phrase in facts.headline_words(estimate)]
     more += [item_of(number, HAS_PROPERTIES) for number in (low, high)]
     more += [item_of(number, HAS_PROPERTIES) for number in facts.spread_facts(estimate)]
-    more += [item_of(member, INFERRED_FROM) for member in facts.member_facts(estimate)]
+    more += [item_of(rule, HAS_PROPERTIES) for rule in facts.calibration_words(content, estimate)]
+    derived = [*facts.release_value(estimate), *facts.member_facts(estimate)]
+    more += [item_of(number, INFERRED_FROM) for number in derived]
     measurement[0].ContentSequence.extend(more)
     _put_region_first(measurement[0])
     return measurement

@@ -155,6 +155,8 @@ def _draw_conditional(canvas: Canvas, box: Box, estimate: BoneAgeEstimate) -> No
     interval = estimate.interval
     span = f"{round(interval.low_months)} to {round(interval.high_months)} months"
     span = f"{_percent(estimate)}: {span}"
+    if estimate.uncalibrated_months is not None:
+        span += f" ({round(estimate.uncalibrated_months)} uncalibrated)"
     canvas.write_within(span, (left, box.top + 160), width=room, size=22, colour=QUIET)
 
 
@@ -232,6 +234,7 @@ def _draw_foot(canvas: Canvas, content: ResultContent) -> None:
     canvas.write(revision, (WIDTH - 24, _FOOT_TOP), size=20, colour=QUIET, anchor="ra")
     room = WIDTH - 72 - text_width(revision, size=20)
     canvas.write_within(made, (24, _FOOT_TOP), width=room, size=20, colour=QUIET)
+    canvas.write(wording.SCOPE_ON_PAGE, (24, _FOOT_TOP + 26), size=18, colour=QUIET)
 
 
 def _percent(estimate: BoneAgeEstimate) -> str:
@@ -248,6 +251,8 @@ def _details_line(estimate: BoneAgeEstimate) -> str:
     low, high = estimate.interval.low_months, estimate.interval.high_months
     values = ", ".join(str(round(member.age_months)) for member in estimate.members)
     span = f"{round(low)} to {round(high)} months"
+    if estimate.uncalibrated_months is not None:
+        span += f"   {round(estimate.uncalibrated_months)} before the site's calibration"
     return span if len(estimate.members) == 1 else f"{span}   Networks: {values} months"
 
 

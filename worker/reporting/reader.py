@@ -45,6 +45,8 @@ class RecoveredEstimate:
     spread_months: float
     members: tuple[MemberEstimate, ...]
     words: str
+    uncalibrated_months: float | None  #: where the site corrects what the release says
+    calibration: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,7 @@ class RecoveredReport:
     title: Key
     conclusion: str
     limitation: str
+    scope: str
     sex: Sex | None
     sex_source: SexSource
     chronological_age_months: float | None
@@ -114,6 +117,7 @@ def read_report(dataset: Dataset) -> RecoveredReport:
         title=_name(dataset),
         conclusion=tree.text(codes.CONCLUSION),
         limitation=tree.text(codes.LIMITATION),
+        scope=tree.text(codes.SCOPE),
         sex=tree.answer(codes.SUBJECT_SEX, _KNOWN_SEXES),
         sex_source=_there(tree.answer(codes.SEX_SOURCE, codes.SEX_SOURCES), codes.SEX_SOURCE),
         chronological_age_months=tree.number_or_none(codes.SUBJECT_AGE),
@@ -227,6 +231,8 @@ def _estimate(value: Dataset, group: _Tree) -> RecoveredEstimate:
             for item in group.found(codes.MEMBER_BONE_AGE)
         ),
         words=group.text(codes.BONE_AGE_WORDS),
+        uncalibrated_months=group.number_or_none(codes.UNCALIBRATED_BONE_AGE),
+        calibration=group.text_or_none(codes.LOCAL_CALIBRATION) or "",
     )
 
 

@@ -87,6 +87,8 @@ def _about(content: ResultContent, estimate: BoneAgeEstimate) -> list[facts.Fact
         *facts.headline_words(estimate),
         *facts.interval_facts(estimate),
         *facts.spread_facts(estimate),
+        *facts.release_value(estimate),
+        *facts.calibration_words(content, estimate),
         *facts.member_facts(estimate),
         *site,
         facts.Reference(concept=codes.TRACKING_UID, uid=tracking_uid(content)),

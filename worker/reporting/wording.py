@@ -6,7 +6,14 @@ All text is ASCII, so that it can stand beside a name in any character set.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from schemas.assessments import Assessment, Centring, MaturityClass, NoAssessment, ReferenceTable
+from schemas.assessments import (
+    Assessment,
+    Centring,
+    LocalCalibration,
+    MaturityClass,
+    NoAssessment,
+    ReferenceTable,
+)
 from schemas.codes import FLAGS, MATURITIES, MISSING_AGES, REFUSAL_REASONS
 from schemas.estimates import BoneAgeEstimate, QualityFlag
 from schemas.growth import GROWTH_TABLES
@@ -20,6 +27,12 @@ LIMITATION_TEXT = (
     "determining the age of a person of unknown age. The interval covers the stated share of "
     "children like those of the training data, not of children with skeletal disorders."
 )
+SCOPE_TEXT = (
+    "This report is about one image. Other images of this study, of the same hand among them, have "
+    "reports of their own that stand beside this one. It is replaced only by a report that names "
+    "it as superseded."
+)
+SCOPE_ON_PAGE = "About this one image: pages on other images of the study stand beside this one."
 NO_HEADLINE = "No bone age is given, because the sex is unknown."
 HEATMAP_LEGEND = "contribution to the network's output, not the age of that bone"
 
@@ -63,6 +76,14 @@ def interval_phrase(estimate: BoneAgeEstimate) -> str:
         f"{estimate.interval.coverage:.0%} interval {years_and_months(low)} to "
         f"{years_and_months(high)} ({round(low)} to {round(high)} months)"
     ).replace("%", " %", 1)
+
+
+def calibration_phrase(rule: LocalCalibration) -> str:
+    """Return a site's correction as ``"girls: 1 x months -3.5 months; 120 children, …"``."""
+    return (
+        f"{SEX_WORDS[rule.sex]}s: {rule.slope:g} x months {rule.offset_months:+g} months; fitted "
+        f"on {rule.children} children, {rule.fitted_on.isoformat()}; the interval moved with it"
+    )
 
 
 def flag_phrase(flag: QualityFlag) -> str:
@@ -127,4 +148,9 @@ def maturity_word(maturity: MaturityClass) -> str:
 
 def _estimate_sentence(content: ResultContent, estimate: BoneAgeEstimate) -> str:
     condition = "" if content.source.sex.sex else f" if the child is a {SEX_WORDS[estimate.sex]}"
-    return f"Bone age{condition} {age_phrase(estimate.age_months)}, {interval_phrase(estimate)}."
+    before = estimate.uncalibrated_months
+    corrected = "" if before is None else f" ({round(before)} months before the site's calibration)"
+    return (
+        f"Bone age{condition} {age_phrase(estimate.age_months)}{corrected}, "
+        f"{interval_phrase(estimate)}."
+    )

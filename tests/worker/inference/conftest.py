@@ -7,6 +7,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from schemas.assessments import SiteProfile
 from schemas.config import IntakeSection, PeerSection
 from schemas.jobs import Arrival, JobView, Receipt, RetryPolicy
 from schemas.results import CONTENT_FILE, ResultContent
@@ -29,11 +30,14 @@ POLICY = InferencePolicy(
 
 
 def image_reader(
-    estimator: StubEstimator | None = None, *, clock: Clock | None = None
+    estimator: StubEstimator | None = None,
+    *,
+    clock: Clock | None = None,
+    profile: SiteProfile | None = None,
 ) -> ImageReader:
     return ImageReader(
         estimator=estimator or StubEstimator(),
-        profile=default_profile(),
+        profile=profile or default_profile(),
         installation_id="test",
         software_version="0.0",
         now=clock or Clock(),

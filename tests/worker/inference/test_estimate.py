@@ -9,8 +9,9 @@ from schemas.estimates import GateVerdict, QualityFlag
 from schemas.images import Sex, SexSource
 from schemas.jobs import FormerReport, Outcome
 from schemas.refusals import RefusalReason
-from schemas.results import ResultContent
-from tests.builders import ABSENT, hand_radiograph, real_hand
+from schemas.results import ResultContent, identity_of, output_uid
+from schemas.site_profile import parse_profile
+from tests.builders import ABSENT, another_instance, hand_radiograph, real_hand
 from tests.fakes import Clock, StubEstimator
 from tests.worker.inference.conftest import image_reader
 from worker.inference.estimate import Revision
@@ -144,3 +145,45 @@ def test_a_real_hand_gives_one_number_as_dx_as_cr_and_inverted(name: str) -> Non
     }
 
     assert ages == {FROM_PIXELS.months(picture.astype(np.float32), Sex.FEMALE)}
+
+
+@pytest.mark.parametrize(("months", "found"), [(229.0, "above the range"), (11.0, "below the")])
+def test_an_estimate_that_the_networks_have_not_learnt_is_refused(
+    months: float, found: str
+) -> None:
+    reader = image_reader(StubEstimator(age_months=months, girls_less_months=0))
+
+    with pytest.raises(UnsuitableImageError) as refused:
+        reader.read(received(hand_radiograph()))
+
+    assert refused.value.reason is RefusalReason.AGE_OUTSIDE_RANGE
+    assert f"estimated age: {found}" in refused.value.detail
+    assert not any(character.isdigit() for character in refused.value.detail)
+
+
+def test_the_calibration_of_the_site_corrects_what_is_assessed() -> None:
+    image = received(hand_radiograph())
+    plain = image_reader(StubEstimator()).read(image).content
+    rule = b'name = "x"\nversion = "1"\n[calibration.F]\nslope = 1.0\noffset_months = -5.0\n'
+    profile = parse_profile(rule + b"children = 50\nfitted_on = 2026-01-31\n")
+
+    content = image_reader(StubEstimator(), profile=profile).read(image).content
+
+    before, after = plain.estimates[0], content.estimates[0]
+    assert after.age_months == pytest.approx(before.age_months - 5, abs=1e-9)
+    assert after.uncalibrated_months == before.age_months
+    assert plain.assessment is not None
+    assert content.assessment is not None
+    assert content.assessment.z_score < plain.assessment.z_score
+
+
+def test_two_images_of_one_hand_have_results_that_stand_beside_each_other() -> None:
+    first = hand_radiograph()
+    second = another_instance(first)
+
+    contents = [image_reader().read(received(image)).content for image in (first, second)]
+
+    assert contents[0].source.study_instance_uid == contents[1].source.study_instance_uid
+    assert [content.predecessors for content in contents] == [(), ()]
+    uids = {output_uid(identity_of(content, kind="SC")) for content in contents}
+    assert len(uids) == 2

@@ -19,12 +19,22 @@ from schemas.images import (
 from schemas.jobs import FormerReport, Outcome
 from schemas.refusals import RefusalReason
 from schemas.results import ResultContent
-from schemas.site_profile import default_profile
+from schemas.site_profile import default_profile, parse_profile
 from worker.reporting.assessment import assess
+from worker.reporting.local_calibration import calibrated
 
 RELEASE = ReleaseIdentity(
     name="boneage", version="2026.1", digest="ab" * 32, licence="non-commercial (RSNA terms)"
 )
+CALIBRATED_PROFILE = b"""
+name = "ours"
+version = "2"
+[calibration.F]
+slope = 0.9
+offset_months = 4.0
+children = 120
+fitted_on = 2026-01-31
+"""
 CREATED_AT = datetime(2026, 1, 5, 10, 2, 3, tzinfo=timezone(timedelta(hours=1)))
 OUTLINE = ((40.0, 20.0), (220.0, 20.0), (220.0, 300.0), (40.0, 300.0), (40.0, 20.0))
 
@@ -98,6 +108,14 @@ def reassessed(content: ResultContent) -> ResultContent:
     if isinstance(found, Assessment):
         return replace(content, assessment=found, no_assessment=None)
     return replace(content, assessment=None, no_assessment=found)
+
+
+def calibrated_girl(header: Dataset) -> ResultContent:
+    """Return the estimate of a girl as a site corrects it."""
+    profile = parse_profile(CALIBRATED_PROFILE)
+    return estimated(
+        header, profile=profile, estimates=(calibrated(estimate_of(Sex.FEMALE), profile),)
+    )
 
 
 def of_unknown_sex(header: Dataset) -> ResultContent:

@@ -136,6 +136,21 @@ def test_a_phantom_is_marked(words: list[str]) -> None:
     assert "PHANTOM - not a child" in words
 
 
+def test_the_value_before_the_calibration_of_the_site_stands_on_the_page(words: list[str]) -> None:
+    draw_page(contents.calibrated_girl(HEADER), PIXELS, FLAT)
+
+    assert any("126 before the site's calibration" in word for word in words)
+    assert "118 months" in words
+
+
+def test_the_page_says_that_it_is_about_one_image(words: list[str]) -> None:
+    draw_page(contents.estimated(HEADER), PIXELS, FLAT)
+
+    assert (
+        "About this one image: pages on other images of the study stand beside this one." in words
+    )
+
+
 def test_the_doubts_stand_on_the_page(words: list[str]) -> None:
     content = contents.estimated(HEADER, flags=(QualityFlag.LOW_CONTRAST,))
 
@@ -250,6 +265,7 @@ def test_no_words_leave_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
         contents.estimated(HEADER, release=long, flags=tuple(QualityFlag)),
         contents.of_unknown_sex(HEADER),
         contents.of_unknown_age(HEADER),
+        contents.calibrated_girl(HEADER),
         *(contents.refused(HEADER, reason) for reason in RefusalReason),
     ):
         draw_page(content, PIXELS, None if content.reason else FLAT)

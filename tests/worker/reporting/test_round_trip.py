@@ -113,6 +113,26 @@ def test_the_assessment_comes_back(sop_class: SrClass, header: Dataset, tmp_path
     assert found.maturity is expected.maturity
 
 
+def test_the_calibration_of_the_site_comes_back_with_the_value_before_it(
+    sop_class: SrClass, header: Dataset, tmp_path: Path
+) -> None:
+    content = contents.calibrated_girl(header)
+
+    found = received(content, header, sop_class, tmp_path).estimates[0]
+
+    assert_same(found, content.estimates[0])
+    assert found.uncalibrated_months == pytest.approx(126.4, abs=MONTHS)
+    assert found.calibration.startswith("girls: 0.9 x months +4 months; fitted on 120 children")
+
+
+def test_every_report_says_that_other_images_have_reports_of_their_own(
+    sop_class: SrClass, header: Dataset, tmp_path: Path
+) -> None:
+    for content in (contents.estimated(header), contents.refused(header)):
+        found = received(content, header, sop_class, tmp_path)
+        assert "stand beside this one" in found.scope
+
+
 def test_flags_and_provenance_come_back(
     sop_class: SrClass, header: Dataset, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ VARIANTS = {
     "estimate": contents.estimated,
     "both sexes": contents.of_unknown_sex,
     "no birth date": contents.of_unknown_age,
+    "calibrated by the site": contents.calibrated_girl,
     "refusal": contents.refused,
 }
 PAGE = np.zeros((60, 80, 3), dtype=np.uint8)
