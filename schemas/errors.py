@@ -98,6 +98,33 @@ class NoSuchJobError(UsageError):
         super().__init__(f"There is no job {job_id}. `boneage jobs list` shows those there are.")
 
 
+class IsolatedJobError(PermanentError):
+    """An image that ended too many workers is not read any more."""
+
+    code = "queue.isolated"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Two workers ended without a word while they held this job, or one at its last "
+            "attempt: the image may be what ends them. Its pixels are left alone. Look at the log "
+            "of the workers (memory, device, decoder); when the cause is mended, requeue the job."
+        )
+
+
+class UnknownDestinationError(PermanentError):
+    """An object is owed to a peer that the settings no longer name."""
+
+    code = "delivery.unknown_destination"
+
+    def __init__(self, *, destination: str) -> None:
+        super().__init__(
+            f"No [[peer]] is called {destination!r} with destination = true any more, so nobody "
+            "would ever send this object. Put the peer back and run `boneage jobs requeue "
+            "--deliver-only`; or, to send it elsewhere, name the new destination in the settings "
+            "and requeue the job."
+        )
+
+
 class SchemaMismatchError(PermanentError):
     """The database belongs to another version of this software."""
 

@@ -66,6 +66,14 @@ class ObjectKind(StrEnum):
     SC = "SC"  #: Secondary Capture
 
 
+class Priority(StrEnum):
+    """How urgent the sender says an image is: Priority (0000,0700) of its C-STORE request."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """How often, and after how long, something is tried again."""
@@ -100,6 +108,7 @@ class Arrival:
     calling_ae: str
     called_ae: str
     peer_address: str
+    priority: Priority = Priority.MEDIUM
 
 
 class Receipt(StrEnum):
@@ -143,6 +152,8 @@ class Claim:
     predecessors: tuple[FormerReport, ...]  #: what the next revision supersedes, oldest first
     is_last_attempt: bool
     received_at: datetime
+    #: the image has ended its worker too often: refuse it by its header, leave its pixels alone
+    is_refusal_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +210,43 @@ class OutboxClaim:
     destination: str  #: name of a configured peer
     result_folder: str  #: relative to the storage root; see schemas.results for its files
     taken_uids: tuple[str, ...]  #: SOP Instance UIDs that this destination already took from us
+    #: of the object that an earlier attempt sent without hearing the answer; it may lie there
+    interrupted_uid: str | None = None
+    doubtful_tries: int = 0  #: how often the answer was one that seldom mends itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedProof:
+    """One object that a destination took, and has not yet proved to keep."""
+
+    outbox_id: int
+    job_id: int
+    kind: ObjectKind
+    destination: str
+    result_folder: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    sent_at: datetime
+    owed_since: datetime
+    rounds: int  #: how often it was asked for since it was last sent
+    is_asked: bool  #: a question is open, or was until its time ran out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentRequest:
+    """One N-ACTION to be sent: who is asked for what."""
+
+    transaction_uid: str
+    proofs: tuple[OwedProof, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentReport:
+    """What one N-EVENT-REPORT of storage commitment says (PS3.4 J.3.3)."""
+
+    transaction_uid: str
+    committed: tuple[str, ...]  #: SOP Instance UIDs that are safe there
+    failed: Mapping[str, int]  #: SOP Instance UID to Failure Reason (0008,1197)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,7 +145,8 @@ class Job(Table):
         CheckConstraint("(claim_token IS NULL) = (lease_ends_at IS NULL)", name="lease"),
         CheckConstraint("attempt >= 0", name="attempt"),
         CheckConstraint("revision >= 0", name="revision"),
-        Index(None, "state", "run_after", "id"),
+        CheckConstraint("vanished >= 0", name="vanished"),
+        Index(None, "state", "rank_at", "id"),
         Index(None, "received_at"),
         {"sqlite_autoincrement": True},
     )
@@ -162,6 +163,9 @@ class Job(Table):
     #: the content that was read last, or is being read
     reception_id: Mapped[int] = mapped_column(ForeignKey("receptions.id"))
     run_after: Mapped[datetime]
+    rank_at: Mapped[datetime]  #: of all that are due, the earliest goes first; see ``rank_of``
+    vanished: Mapped[int]  #: how many workers ended without a word while they held it
+    is_isolated: Mapped[bool]  #: too many did: it may only be refused, by its header
     claim_token: Mapped[str | None] = mapped_column(TOKEN)
     lease_ends_at: Mapped[datetime | None]
     received_at: Mapped[datetime]
@@ -221,7 +225,7 @@ class OutboxRow(Table):
         CheckConstraint("(state = 'sending') = (claim_token IS NOT NULL)", name="claim"),
         CheckConstraint("(claim_token IS NULL) = (lease_ends_at IS NULL)", name="lease"),
         CheckConstraint("attempt >= 0", name="attempt"),
-        Index(None, "state", "run_after", "id"),
+        Index(None, "state", "rank_at", "id"),
         Index(None, "job_id"),
     )
 
@@ -232,15 +236,36 @@ class OutboxRow(Table):
     destination: Mapped[str] = mapped_column(NAME)
     state: Mapped[OutboxState]
     attempt: Mapped[int]
+    #: waiting: when it may be sent; sent: when the destination is asked, or asked no longer
     run_after: Mapped[datetime]
+    rank_at: Mapped[datetime]  #: that of its job
     owed_since: Mapped[datetime]  #: when it was last made owed; giving up is counted from here
     claim_token: Mapped[str | None] = mapped_column(TOKEN)
     lease_ends_at: Mapped[datetime | None]
     status: Mapped[int | None]  #: last DIMSE status
     error: Mapped[str | None] = mapped_column(Text)
     sop_instance_uid: Mapped[str | None] = mapped_column(UID)  #: what the destination took
+    offered_uid: Mapped[str | None] = mapped_column(UID)  #: on the wire, not answered yet
+    interrupted_uid: Mapped[str | None] = mapped_column(
+        UID
+    )  #: an earlier attempt's, never answered
+    doubtful_tries: Mapped[int]  #: answers that seldom mend themselves
+    #: the transaction under which storage commitment was asked for last
+    commitment_uid: Mapped[str | None] = mapped_column(UID)
+    commitment_rounds: Mapped[int]  #: how often proof was asked for since it was owed
     sent_at: Mapped[datetime | None]
     confirmed_at: Mapped[datetime | None]
+
+
+class CommitmentRow(Table):
+    """One object in one request for storage commitment; kept, for reports may come late."""
+
+    __tablename__ = "commitments"
+    __table_args__ = (Index(None, "outbox_id"),)
+
+    transaction_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    outbox_id: Mapped[int] = mapped_column(ForeignKey("outbox.id"), primary_key=True)
+    asked_at: Mapped[datetime]
 
 
 class PeerClass(Table):

@@ -54,10 +54,17 @@ class Clock:
     def forward(
         self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0
     ) -> datetime:
-        """Move on and return the new time; a clock never goes back."""
+        """Move on and return the new time; a clock goes back by ``back`` alone."""
         step = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
         if step < timedelta():
             raise ValueError("a clock goes forward")
+        return self._step(step)
+
+    def back(self, *, minutes: float = 0, hours: float = 0) -> datetime:
+        """Set it back, as a person or a time server does, and return the new time."""
+        return self._step(-timedelta(minutes=minutes, hours=hours))
+
+    def _step(self, step: timedelta) -> datetime:
         with self._lock:
             self._now += step
             return self._now

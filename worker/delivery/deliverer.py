@@ -14,6 +14,7 @@ from worker.logs import log
 from worker.queue.outbox import Outbox
 
 GRACE_SECONDS = 10.0  # a transfer under way may end by itself for so long after a stop
+_ORPHANS_EVERY_SECONDS = 60.0  # how often objects for nobody are looked for
 _PAUSE_SECONDS = 1.0  # before a database that could not be used is asked again
 
 
@@ -30,6 +31,7 @@ class Deliverer:
         section: DeliverySection,
         now: Callable[[], datetime],
     ) -> None:
+        self._outbox = outbox
         self._poll_seconds = section.poll_seconds
         self._connect_timeout_seconds = section.connect_timeout_seconds
         self._failures: list[BaseException] = []
@@ -72,8 +74,7 @@ class Deliverer:
         ]
         for thread in threads:
             thread.start()
-        while not (stop.wait(self._poll_seconds) or self._has_failed.is_set()):
-            pass
+        self._watch(stop)
         _join(threads, within_seconds=grace_seconds)
         for lane, thread in zip(self._lanes, threads, strict=True):
             if thread.is_alive():
@@ -81,6 +82,22 @@ class Deliverer:
         _join(threads, within_seconds=2 * self._connect_timeout_seconds)
         if self._failures:
             raise self._failures[0]
+
+    def _watch(self, stop: threading.Event) -> None:
+        """Wait for ``stop`` or a failure; meanwhile give up what no lane will ever send."""
+        looks_at = time.monotonic()
+        while not (stop.wait(self._poll_seconds) or self._has_failed.is_set()):
+            if time.monotonic() < looks_at:
+                continue
+            looks_at = time.monotonic() + _ORPHANS_EVERY_SECONDS
+            try:
+                known = [lane.destination for lane in self._lanes]
+                failed = self._outbox.fail_without_destination(known)
+            except TransientError as error:
+                log.warning("delivery.waits", code=error.code)
+            else:
+                if failed:
+                    log.error("delivery.no_destination", count=failed)
 
     def _run_lane(self, lane: Lane, stop: threading.Event) -> None:
         try:

@@ -58,7 +58,7 @@ class DoubtfulStatusError(TransientError):
 
     def __init__(self, *, peer: str, status: int) -> None:
         why = (
-            "it holds an object with this UID, but never told us that it took ours"
+            "it holds an object with this UID, but we never sent it ours"
             if status == DUPLICATE_SOP_INSTANCE
             else "it could not process the object"
         )

@@ -25,6 +25,8 @@ from worker.queue.outbox import Outbox
 
 #: a destination that is back is noticed within a minute, however long it was away
 LONGEST_REST = timedelta(seconds=60)
+#: seldom mended by waiting: a few tries, counted in the database, so that a restart adds none
+_DOUBTFUL = (DoubtfulStatusError, UnexpectedError)
 _JITTER = 0.2  # share by which a delay may be shortened, so that rows do not come back in step
 
 
@@ -59,11 +61,10 @@ class Lane:
         self._is_aborted = threading.Event()
         self._rests_until: datetime | None = None
         self._times_away = 0  # in a row
-        self._limited_tries: dict[int, int] = {}  # by outbox row; a restart counts anew
 
     def run_once(self) -> bool:
         """Deliver one object if one is due and the lane does not rest; say whether."""
-        if self._rests_until is not None and self._now() < self._rests_until:
+        if self._rests():
             return False
         claim = self._outbox.claim(lease=self._lease, destinations=(self.destination,))
         if claim is None:
@@ -108,22 +109,9 @@ class Lane:
 
     def _settle(self, claim: OutboxClaim, sent: Sent, *, seconds: float) -> None:
         self._rests_until, self._times_away = None, 0
-        self._limited_tries.pop(claim.outbox_id, None)
-        self._outbox.mark_sent(
-            claim,
-            sop_instance_uid=sent.sop_instance_uid,
-            status=sent.status,
-            is_confirmed=self._is_confirmed(),
-        )
+        self._outbox.mark_sent(claim, sop_instance_uid=sent.sop_instance_uid, status=sent.status)
         status = f"0x{sent.status:04X}"
         log.info("delivery.sent", **_names(claim), status=status, seconds=round(seconds, 3))
-
-    def _is_confirmed(self) -> bool:
-        """Say whether a stored status is all that this destination owes us.
-
-        It is, as long as no destination is asked for storage commitment.
-        """
-        return True
 
     def _settle_failure(self, claim: OutboxClaim, error: Exception) -> None:
         if self._is_aborted.is_set() and isinstance(error, NoAnswerError):
@@ -136,21 +124,30 @@ class Lane:
             log.error("delivery.unexpected", **_names(claim), exc_info=error)
         status = getattr(told, "status", None)
         if self._is_final(claim, told):
-            self._limited_tries.pop(claim.outbox_id, None)
             self._outbox.fail(claim, status=status, error=str(told))
             log.error("delivery.failed", **_names(claim), code=told.code)
             return
         delay = self._policy.delay_after(claim.attempt) * (1 - _JITTER * random.random())  # noqa: S311 - no secret
-        self._outbox.retry(claim, delay=delay, status=status, error=str(told))
+        self._outbox.retry(
+            claim,
+            delay=delay,
+            status=status,
+            error=str(told),
+            is_doubtful=isinstance(told, _DOUBTFUL),
+        )
         seconds = round(delay.total_seconds(), 1)
         log.warning("delivery.retry", **_names(claim), code=told.code, delay_seconds=seconds)
 
     def _is_final(self, claim: OutboxClaim, error: BoneAgeError) -> bool:
-        if isinstance(error, (DoubtfulStatusError, UnexpectedError)):
-            tries = self._limited_tries.get(claim.outbox_id, 0) + 1
-            self._limited_tries[claim.outbox_id] = tries
-            return self._policy.is_exhausted(tries)
+        if isinstance(error, _DOUBTFUL):
+            return self._policy.is_exhausted(claim.doubtful_tries + 1)
         return not isinstance(error, TransientError)
+
+    def _rests(self) -> bool:
+        """Say whether the lane rests; a clock that was set back does not make it rest longer."""
+        if self._rests_until is None:
+            return False
+        return timedelta() < self._rests_until - self._now() <= LONGEST_REST
 
     def _rest(self) -> None:
         self._sender.close()

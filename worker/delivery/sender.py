@@ -60,10 +60,10 @@ class Sender:
         association = self._associated()
         status: int | None = None
         for file in self._candidates(claim, association):
-            if claim.kind is ObjectKind.SR:
-                self._outbox.record_output(claim, _output_of(file))
+            self._outbox.record_output(claim, _output_of(file, kind=claim.kind))
             status = association.store(file)
-            verdict = judge(status, is_already_taken=file.sop_instance_uid in claim.taken_uids)
+            is_ours = file.sop_instance_uid in (*claim.taken_uids, claim.interrupted_uid)
+            verdict = judge(status, is_ours=is_ours)
             self._remember(file.sop_class_uid, is_accepted=verdict is not Verdict.CLASS_REFUSED)
             if verdict is Verdict.STORED:
                 return Sent(sop_instance_uid=file.sop_instance_uid, status=status)
@@ -130,9 +130,9 @@ class Sender:
         return ObjectRefusedError(peer=self._peer.name, status=status)
 
 
-def _output_of(file: StoredObject) -> NewOutput:
+def _output_of(file: StoredObject, *, kind: ObjectKind) -> NewOutput:
     return NewOutput(
-        kind=ObjectKind.SR,
+        kind=kind,
         sop_class_uid=file.sop_class_uid,
         sop_instance_uid=file.sop_instance_uid,
     )

@@ -52,14 +52,15 @@ _RANGES: Mapping[int, Verdict] = MappingProxyType(
 )
 
 
-def judge(status: int, *, is_already_taken: bool) -> Verdict:
+def judge(status: int, *, is_ours: bool) -> Verdict:
     """Return what ``status`` means; whatever no standard names gets three tries (also 0xCxxx).
 
     Args:
         status: Status (0000,0900) of the C-STORE-RSP.
-        is_already_taken: this destination has confirmed these very bytes to us before. Only then
-            is "duplicate" a success: otherwise it may hold something else under this UID.
+        is_ours: this destination took these very bytes from us before, or may have, for an earlier
+            answer was lost. Only then is "duplicate" a success: otherwise it may hold something
+            else under this UID.
     """
     if status == DUPLICATE_SOP_INSTANCE:
-        return Verdict.STORED if is_already_taken else Verdict.LIMITED
+        return Verdict.STORED if is_ours else Verdict.LIMITED
     return _EXACT.get(status) or _RANGES.get(status >> 8, Verdict.LIMITED)

@@ -90,8 +90,8 @@ def received(dataset: Dataset) -> ReceivedImage:
     return ReceivedImage(dataset=dataset, header=_header_bytes(dataset))
 
 
-def read_spooled(root: Path, spool_file: str) -> ReceivedImage:
-    """Return the object that the listener kept.
+def read_spooled(root: Path, spool_file: str, *, with_pixels: bool = True) -> ReceivedImage:
+    """Return the object that the listener kept; without pixels, not even their bytes are read.
 
     Raises:
         SpoolFileMissingError: it is gone.
@@ -100,7 +100,7 @@ def read_spooled(root: Path, spool_file: str) -> ReceivedImage:
         MissingIdentityError: as in ``received``.
     """
     try:
-        return received(dcmread(root / spool_file))
+        return received(dcmread(root / spool_file, stop_before_pixels=not with_pixels))
     except FileNotFoundError:
         raise SpoolFileMissingError(spool_file=spool_file) from None
     except (InvalidDicomError, EOFError):

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Protocol
 
 from schemas.config import IntakeRule, PeerSection, RefusalObjects
-from schemas.errors import DeviceError, LeaseLostError
+from schemas.errors import DeviceError, IsolatedJobError, LeaseLostError
 from schemas.jobs import Claim, JobState, JobView, NewResult, OutboxOrder
 from schemas.refusals import IgnoreReason, RefusalReason
 from worker.inference.decisions import (
@@ -136,8 +136,10 @@ class InferenceWorker:
     def _examine(self, attempt: _Attempt) -> Decision:
         """Follow one image from its file to its result."""
         claim = attempt.claim
-        attempt.image = image = read_spooled(self._root, claim.spool_file)
-        settled = self._compare(claim, image)
+        attempt.image = image = read_spooled(
+            self._root, claim.spool_file, with_pixels=not claim.is_refusal_only
+        )
+        settled = None if claim.is_refusal_only else self._compare(claim, image)
         if settled is not None:
             return settled
         rule = judge(image.dataset, calling_ae=claim.calling_ae, rules=self._policy.rules)
@@ -146,6 +148,8 @@ class InferenceWorker:
         attempt.orders = orders_for(
             destinations_of(rule=rule, calling_ae=claim.calling_ae, peers=self._policy.peers)
         )
+        if claim.is_refusal_only:
+            raise IsolatedJobError
         finding = self._reader.read(image, attempt.revision)
         return self._deliver(attempt, finding, orders=attempt.orders)
 

@@ -1,8 +1,12 @@
 """What the queue makes of an arrival: the table of resends (DESIGN, section 4)."""
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
 import sqlalchemy as sa
 
-from schemas.jobs import Arrival, JobState, Receipt, ReceptionState
+from schemas.jobs import Arrival, JobState, Priority, Receipt, ReceptionState
 from schemas.tables import Job, Reception
 from worker.queue.dialect import insert_or_ignore
 from worker.queue.ledger import Ledger
@@ -10,6 +14,21 @@ from worker.queue.ledger import Ledger
 #: a resend of the same bytes wakes a job up only here: elsewhere it is on its way, or done
 _REVIVED = frozenset({JobState.FAILED, JobState.IGNORED, JobState.CANCELLED})
 _RESTING = _REVIVED | {JobState.DELIVERED}
+
+#: how much earlier than it did an urgent image counts as arrived: it goes before what came in the
+#: quarter of an hour before it, and nobody waits for ever, however many are urgent
+_HEAD_START: Mapping[Priority, timedelta] = MappingProxyType(
+    {
+        Priority.HIGH: timedelta(minutes=15),
+        Priority.MEDIUM: timedelta(),
+        Priority.LOW: timedelta(minutes=-15),
+    }
+)
+
+
+def rank_of(priority: Priority, *, arrived_at: datetime) -> datetime:
+    """Return the time by which a job is ordered: its age, moved by what its sender asked for."""
+    return arrived_at - _HEAD_START[priority]
 
 
 def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
@@ -29,6 +48,9 @@ def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
         revision=0,
         reception_id=reception_id,
         run_after=ledger.at,
+        rank_at=rank_of(arrival.priority, arrived_at=ledger.at),
+        vanished=0,
+        is_isolated=False,
         received_at=ledger.at,
         updated_at=ledger.at,
     )
@@ -107,4 +129,5 @@ def _detail(arrival: Arrival) -> dict[str, str | int]:
         "called_ae": arrival.called_ae,
         "digest": arrival.digest,
         "size_bytes": arrival.size_bytes,
+        "priority": arrival.priority.value,
     }

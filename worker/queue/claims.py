@@ -44,7 +44,10 @@ def take_oldest_due(book: Ledger, *, release: str, lease: timedelta) -> Job | No
 
 
 def _oldest_due(at: datetime, *, release: str) -> sa.ScalarSelect[int]:
-    """Select one job for ``release``, or for one that is no longer served."""
+    """Select one job for ``release``, or for one that is no longer served.
+
+    A job that was not tried yet is due at once: it must not wait when the clock steps back.
+    """
     candidate, other = aliased(Job), aliased(Job)
     has_own_job = sa.exists().where(
         other.sop_instance_uid == candidate.sop_instance_uid, other.release == release
@@ -53,10 +56,10 @@ def _oldest_due(at: datetime, *, release: str) -> sa.ScalarSelect[int]:
         sa.select(candidate.id)
         .where(
             candidate.state == JobState.QUEUED,
-            candidate.run_after <= at,
+            sa.or_(candidate.attempt == 0, candidate.run_after <= at),
             sa.or_(candidate.release == release, ~has_own_job),
         )
-        .order_by(candidate.run_after, candidate.id)
+        .order_by(candidate.rank_at, candidate.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=candidate)
         .scalar_subquery()
@@ -106,8 +109,9 @@ def claim_of(session: Session, job: Job, *, retry: RetryPolicy) -> Claim:
         spool_file=reception.spool_file,
         former_spool_file=_former_spool_file(session, job),
         predecessors=superseded_reports(session, job.id),
-        is_last_attempt=retry.is_exhausted(job.attempt),
+        is_last_attempt=job.is_isolated or retry.is_exhausted(job.attempt),
         received_at=reception.received_at,
+        is_refusal_only=job.is_isolated,
     )
 
 

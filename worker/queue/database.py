@@ -123,9 +123,12 @@ def _plain_errors() -> Iterator[None]:
 
 
 def time_of(session: Session, now: Callable[[], datetime]) -> datetime:
-    """Return the time that counts: of this host, or of the database where hosts may disagree."""
+    """Return the time that counts, in UTC: a day there has always 24 hours.
+
+    It is that of this host, or of the database where hosts may disagree.
+    """
     if session.get_bind().dialect.name != "postgresql":
-        return now()
+        return now().astimezone(UTC)
     told: datetime = session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
     return told.astimezone(UTC)
 

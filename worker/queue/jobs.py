@@ -20,17 +20,22 @@ from schemas.jobs import (
     RetryPolicy,
 )
 from schemas.refusals import IgnoreReason
-from schemas.tables import Job, Output, Reception
+from schemas.tables import Job, Output
 from worker.queue import views
 from worker.queue.arrivals import take_in
 from worker.queue.claims import claim_of, held, take_oldest_due
 from worker.queue.database import reading
+from worker.queue.endings import fail_job, mark_examined
 from worker.queue.ledger import Detail, Ledger, ledger
-from worker.queue.outbox import cancel_rows, owe_again, rescue_rows
+from worker.queue.rescue import (
+    LONGEST_LEASE,
+    LONGEST_WAIT,
+    forgive_clock,
+    rescue_jobs,
+    rescue_rows,
+)
 from worker.queue.results import add_result, current_result
-
-#: code of a job whose worker vanished at its last attempt
-LEASE_EXPIRED = "queue.lease_expired"
+from worker.queue.rows import cancel_rows, owe_again
 
 
 class JobQueue:
@@ -109,7 +114,7 @@ class JobQueue:
         """
         with self._ledger() as book:
             job = held(book, claim)
-            self._mark_examined(book, job)
+            mark_examined(book, job)
             add_result(book, job, result)
             job.outcome, job.reason = result.outcome, result.reason or None
             job.error = result.error or None
@@ -127,21 +132,21 @@ class JobQueue:
         """End the examination of a content that changes nothing; nothing is sent."""
         with self._ledger() as book:
             job = held(book, claim)
-            self._mark_examined(book, job)
+            mark_examined(book, job)
             self._back_to_result(book, job, event="unchanged", reason=reason)
 
     def quarantine(self, claim: Claim, *, reason: str) -> None:
         """Set a content aside: the UID that we know, with other pixels. The result stands."""
         with self._ledger() as book:
             job = held(book, claim)
-            self._mark_examined(book, job).state = ReceptionState.QUARANTINED
+            mark_examined(book, job).state = ReceptionState.QUARANTINED
             self._back_to_result(book, job, event="quarantined", reason=reason)
 
     def settle_ignored(self, claim: Claim, *, reason: IgnoreReason) -> None:
         """End a job that no intake rule wants; nothing is sent."""
         with self._ledger() as book:
             job = held(book, claim)
-            self._mark_examined(book, job)
+            mark_examined(book, job)
             job.outcome, job.reason, job.error = None, reason.value, None
             book.move(job, after=JobState.IGNORED, event="ignored", reason=reason.value)
             book.rest(job)
@@ -151,7 +156,7 @@ class JobQueue:
         with self._ledger() as book:
             job = held(book, claim)
             if self._retry.is_exhausted(job.attempt):
-                self._fail(book, job, code=code, message=message)
+                fail_job(book, job, code=code, message=message)
                 return job.state
             delay = self._retry.delay_after(job.attempt)
             job.run_after, job.error = book.at + delay, message
@@ -166,25 +171,31 @@ class JobQueue:
     def fail(self, claim: Claim, *, code: str, message: str) -> None:
         """End the job until an operator, or other content, moves it on."""
         with self._ledger() as book:
-            self._fail(book, held(book, claim), code=code, message=message)
+            fail_job(book, held(book, claim), code=code, message=message)
 
-    def rescue(self) -> int:
+    def rescue(
+        self,
+        *,
+        longest_lease: timedelta = LONGEST_LEASE,
+        longest_wait: timedelta = LONGEST_WAIT,
+    ) -> int:
         """Take jobs and objects back from those whose lease ran out; return how many.
 
-        A job whose worker vanished at its last attempt fails: an image that kills every worker
-        must not go round for ever.
+        An image that ended two workers, or one at its last attempt, is isolated: its next worker
+        is told to refuse it without a look at its pixels, and if that one ends too, it fails.
+
+        Args:
+            longest_lease: no lease in use is longer; one that is was given before the clock was
+                set back.
+            longest_wait: no object is put off for longer; the same.
         """
         with self._ledger() as book:
-            lost = book.session.scalars(
-                sa.select(Job)
-                .where(Job.state == JobState.RUNNING, Job.lease_ends_at < book.at)
-                .order_by(Job.id)
-                .with_for_update(skip_locked=True)
-            ).all()
-            for job in lost:
-                self._rescue(book, job)
+            forgive_clock(
+                book, retry=self._retry, longest_lease=longest_lease, longest_wait=longest_wait
+            )
+            rescued = rescue_jobs(book, retry=self._retry)
         with self._ledger() as book:
-            return len(lost) + rescue_rows(book)
+            return rescued + rescue_rows(book)
 
     # --- an operator
 
@@ -261,11 +272,6 @@ class JobQueue:
     def _ledger(self) -> AbstractContextManager[Ledger]:
         return ledger(self._engine, now=self._now, actor=self._actor)
 
-    def _mark_examined(self, book: Ledger, job: Job) -> Reception:
-        reception = book.session.get_one(Reception, job.reception_id)
-        reception.examined_at = book.at
-        return reception
-
     def _back_to_result(self, book: Ledger, job: Job, *, event: str, reason: str) -> None:
         """Leave the current result as it is, in whatever state its delivery was."""
         result = current_result(book.session, job)
@@ -276,21 +282,3 @@ class JobQueue:
         job.outcome, job.reason, job.error = result.outcome, result.reason or None, None
         book.move(job, after=JobState.DELIVERING, event=event, reason=reason, detail=detail)
         book.conclude(job)
-
-    def _fail(self, book: Ledger, job: Job, *, code: str, message: str) -> None:
-        self._mark_examined(book, job)
-        job.reason, job.error = code, message
-        detail: Detail = {"attempt": job.attempt, "error": message}
-        book.move(job, after=JobState.FAILED, event="failed", reason=code, detail=detail)
-        book.rest(job)
-
-    def _rescue(self, book: Ledger, job: Job) -> None:
-        if self._retry.is_exhausted(job.attempt):
-            message = (
-                f"The worker vanished at attempt {job.attempt}, the last one allowed: the image "
-                "may be what stops it. Look at the worker's log, then requeue the job."
-            )
-            self._fail(book, job, code=LEASE_EXPIRED, message=message)
-            return
-        job.run_after = book.at
-        book.move(job, after=JobState.QUEUED, event="rescued", reason=LEASE_EXPIRED)

@@ -65,9 +65,10 @@ class Ledger:
         self.note(job.id, event=event, moved=(before, after), reason=reason, detail=detail)
 
     def queue_again(self, job: Job, *, event: str, reason: str) -> None:
-        """Move a resting job back to the start, with all its attempts."""
-        job.attempt = 0
-        job.run_after = self.at
+        """Move a resting job back to the start, with all its attempts, behind those that wait."""
+        job.attempt = job.vanished = 0
+        job.is_isolated = False
+        job.run_after = job.rank_at = self.at
         self.move(job, after=JobState.QUEUED, event=event, reason=reason)
 
     def rest(self, job: Job) -> None:

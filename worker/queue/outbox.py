@@ -10,13 +10,21 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, aliased
 
 from schemas.errors import LeaseLostError
-from schemas.jobs import JobState, NewOutput, OutboxClaim, OutboxState
+from schemas.jobs import NewOutput, OutboxClaim, OutboxState
 from schemas.tables import Job, OutboxRow, PeerClass, Result
+from worker.queue.commitments import Commitments
 from worker.queue.database import reading
 from worker.queue.ledger import Ledger, ledger
 from worker.queue.results import add_output
-
-_OVER = (OutboxState.CONFIRMED, OutboxState.FAILED, OutboxState.CANCELLED)
+from worker.queue.rows import (
+    count_without_destination,
+    end_claim,
+    fail_without_destination,
+    give_up_row,
+    locked_row,
+    note_row,
+    put_back,
+)
 
 
 class Outbox:
@@ -29,7 +37,10 @@ class Outbox:
         self._actor = actor
 
     def claim(self, *, lease: timedelta, destinations: Collection[str]) -> OutboxClaim | None:
-        """Take the oldest object that is due for one of ``destinations``, or nothing."""
+        """Take the first object that is due for one of ``destinations``, or nothing.
+
+        The first is that of the oldest image, or of one that its sender called urgent.
+        """
         with self._ledger() as book:
             row_id = book.session.scalar(
                 sa.update(OutboxRow)
@@ -40,6 +51,10 @@ class Outbox:
                 .values(
                     state=OutboxState.SENDING,
                     attempt=OutboxRow.attempt + 1,
+                    interrupted_uid=sa.func.coalesce(
+                        OutboxRow.offered_uid, OutboxRow.interrupted_uid
+                    ),
+                    offered_uid=None,
                     claim_token=uuid.uuid4().hex,
                     lease_ends_at=book.at + lease,
                 )
@@ -66,16 +81,25 @@ class Outbox:
         with self._ledger() as book:
             row, job = _held(book, claim)
             row.attempt -= 1
-            _put_back(book, row, job, run_after=book.at)
+            put_back(book, row, job, run_after=book.at)
 
     def record_output(self, claim: OutboxClaim, output: NewOutput) -> None:
-        """Write down an object that was built for this claim, before it is sent; idempotent."""
+        """Write down an object before it goes on the wire; idempotent.
+
+        If we end before the answer comes, the next claim says that it may lie there already.
+        """
         with self._ledger() as book:
             row, _ = _held(book, claim)
+            row.offered_uid = output.sop_instance_uid
             add_output(book, output, result_id=row.result_id)
 
     def mark_sent(
-        self, claim: OutboxClaim, *, sop_instance_uid: str, status: int, is_confirmed: bool = True
+        self,
+        claim: OutboxClaim,
+        *,
+        sop_instance_uid: str,
+        status: int,
+        confirm_after: timedelta | None = None,
     ) -> None:
         """Write down that the destination took the object; the last one ends the job.
 
@@ -83,57 +107,74 @@ class Outbox:
             claim: the right to say so.
             sop_instance_uid: of the object that was taken.
             status: DIMSE status of the answer.
-            is_confirmed: nothing more is owed to us; otherwise ``confirm`` must follow.
+            confirm_after: when to ask for proof that it is kept (``Commitments``); None: the
+                answer is all that this destination owes us.
         """
         with self._ledger() as book:
             row, job = _held(book, claim)
             row.sop_instance_uid, row.status, row.error = sop_instance_uid, status, None
+            row.offered_uid = row.interrupted_uid = row.commitment_uid = None
             row.sent_at = book.at
-            row.confirmed_at = book.at if is_confirmed else None
-            _end_claim(row, state=OutboxState.CONFIRMED if is_confirmed else OutboxState.SENT)
-            _note(book, row, event="sent")
+            row.confirmed_at = book.at if confirm_after is None else None
+            row.run_after = book.at + (confirm_after or timedelta())
+            end_claim(
+                row, state=OutboxState.CONFIRMED if confirm_after is None else OutboxState.SENT
+            )
+            note_row(book, row, event="sent")
             book.conclude(job)
-
-    def confirm(self, *, destination: str, sop_instance_uid: str) -> bool:
-        """Write down that a destination has committed itself; say whether it owed us that."""
-        with self._ledger() as book:
-            found = book.session.execute(
-                sa.select(OutboxRow.id, OutboxRow.job_id).where(
-                    OutboxRow.destination == destination,
-                    OutboxRow.sop_instance_uid == sop_instance_uid,
-                    OutboxRow.state == OutboxState.SENT,
-                )
-            ).one_or_none()
-            if found is None:
-                return False
-            job = book.job(found.job_id)
-            row = _locked(book, found.id)
-            if row.state is not OutboxState.SENT:
-                return False
-            row.state, row.confirmed_at = OutboxState.CONFIRMED, book.at
-            _note(book, row, event="confirmed")
-            book.conclude(job)
-            return True
 
     def retry(
-        self, claim: OutboxClaim, *, delay: timedelta, status: int | None, error: str
+        self,
+        claim: OutboxClaim,
+        *,
+        delay: timedelta,
+        status: int | None,
+        error: str,
+        is_doubtful: bool = False,
     ) -> None:
-        """Put the object back for later."""
+        """Put the object back for later.
+
+        Args:
+            claim: the right to say so.
+            delay: how long it waits.
+            status: DIMSE status of the answer; None: there was none.
+            error: in words.
+            is_doubtful: waiting seldom helps; ``OutboxClaim.doubtful_tries`` counts these.
+        """
         with self._ledger() as book:
             row, job = _held(book, claim)
             row.status, row.error = status, error
-            _put_back(book, row, job, run_after=book.at + delay)
-            _note(book, row, event="send_retry")
+            row.doubtful_tries += is_doubtful
+            if status is not None:
+                row.offered_uid = None
+            put_back(book, row, job, run_after=book.at + delay)
+            note_row(book, row, event="send_retry")
 
     def fail(self, claim: OutboxClaim, *, status: int | None, error: str) -> None:
         """Give the object up until an operator asks for it; the others still go."""
         with self._ledger() as book:
             row, job = _held(book, claim)
-            row.status, row.error = status, error
-            job.error = f"{row.destination}: {error}"
-            _end_claim(row, state=OutboxState.FAILED)
-            _note(book, row, event="send_failed")
-            book.conclude(job)
+            row.status = status
+            if status is not None:
+                row.offered_uid = None
+            give_up_row(book, row, job, error=error)
+
+    def fail_without_destination(self, known: Collection[str]) -> int:
+        """Give up what waits for a destination not among ``known``; return how many objects.
+
+        Nobody would ever send them: a failed job with the mend in its error is seen, one that
+        waits in silence is not.
+        """
+        with reading(self._engine) as session:
+            if not count_without_destination(session, known):
+                return 0
+        with self._ledger() as book:
+            return fail_without_destination(book, known)
+
+    def waiting_without_destination(self, known: Collection[str]) -> dict[str, int]:
+        """Return how many objects wait for each destination that is not among ``known``."""
+        with reading(self._engine) as session:
+            return count_without_destination(session, known)
 
     def remember_peer(self, peer: str, *, sop_class_uid: str, is_accepted: bool) -> None:
         """Keep what a peer said to a SOP class; the newest answer counts."""
@@ -155,52 +196,13 @@ class Outbox:
             rows = session.execute(known.where(PeerClass.peer == peer)).all()
         return {row.sop_class_uid: row.is_accepted for row in rows}
 
+    @property
+    def commitments(self) -> Commitments:
+        """Return what is known of the proofs that destinations owe us."""
+        return Commitments(self._engine, now=self._now, actor=self._actor)
+
     def _ledger(self) -> AbstractContextManager[Ledger]:
         return ledger(self._engine, now=self._now, actor=self._actor)
-
-
-def owe_again(book: Ledger, *, result_id: int) -> bool:
-    """Let the same bytes go out again: what was given up, else everything; say if there is any."""
-    rows = book.session.scalars(
-        sa.select(OutboxRow)
-        .where(OutboxRow.result_id == result_id, OutboxRow.state.in_(_OVER))
-        .with_for_update()
-    ).all()
-    given_up = [row for row in rows if row.state is not OutboxState.CONFIRMED]
-    for row in given_up or rows:
-        row.state = OutboxState.WAITING
-        row.attempt = 0
-        row.run_after = row.owed_since = book.at
-        row.status = row.error = row.confirmed_at = None
-    book.session.flush()
-    return bool(rows)
-
-
-def cancel_rows(book: Ledger, *, job_id: int) -> None:
-    """Stop what has not left yet; a row being sent is decided by its answer."""
-    book.session.execute(
-        sa.update(OutboxRow)
-        .where(OutboxRow.job_id == job_id, OutboxRow.state == OutboxState.WAITING)
-        .values(state=OutboxState.CANCELLED)
-    )
-
-
-def rescue_rows(book: Ledger) -> int:
-    """Take objects back from deliverers whose lease ran out; return how many."""
-    lost = book.session.execute(
-        sa.select(OutboxRow.id, OutboxRow.job_id)
-        .where(OutboxRow.state == OutboxState.SENDING, OutboxRow.lease_ends_at < book.at)
-        .order_by(OutboxRow.job_id, OutboxRow.id)
-    ).all()
-    rescued = 0
-    for row_id, job_id in lost:
-        job = book.job(job_id)
-        row = _locked(book, row_id)
-        if row.lease_ends_at is not None and row.lease_ends_at < book.at:
-            _put_back(book, row, job, run_after=book.at)
-            _note(book, row, event="send_rescued")
-            rescued += 1
-    return rescued
 
 
 def _oldest_due(at: datetime, destinations: Collection[str]) -> sa.ScalarSelect[int]:
@@ -209,10 +211,10 @@ def _oldest_due(at: datetime, destinations: Collection[str]) -> sa.ScalarSelect[
         sa.select(candidate.id)
         .where(
             candidate.state == OutboxState.WAITING,
-            candidate.run_after <= at,
+            sa.or_(candidate.attempt == 0, candidate.run_after <= at),
             candidate.destination.in_(destinations),
         )
-        .order_by(candidate.run_after, candidate.id)
+        .order_by(candidate.rank_at, candidate.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=candidate)
         .scalar_subquery()
@@ -226,42 +228,10 @@ def _held(book: Ledger, claim: OutboxClaim) -> tuple[OutboxRow, Job]:
     once must see one another, and two locks in two orders would wait for ever.
     """
     job = book.job(claim.job_id)
-    row = _locked(book, claim.outbox_id)
+    row = locked_row(book, claim.outbox_id)
     if row.state is not OutboxState.SENDING or row.claim_token != claim.token:
         raise LeaseLostError(what="object", row_id=claim.outbox_id)
     return row, job
-
-
-def _locked(book: Ledger, row_id: int) -> OutboxRow:
-    return book.session.get_one(OutboxRow, row_id, with_for_update=True, populate_existing=True)
-
-
-def _put_back(book: Ledger, row: OutboxRow, job: Job, *, run_after: datetime) -> None:
-    """Let the object wait; if its job was stopped or has a newer revision, it is not sent."""
-    result = book.session.get_one(Result, row.result_id)
-    is_owed = job.state is JobState.DELIVERING and result.revision == job.revision
-    row.run_after = run_after
-    _end_claim(row, state=OutboxState.WAITING if is_owed else OutboxState.CANCELLED)
-
-
-def _end_claim(row: OutboxRow, *, state: OutboxState) -> None:
-    row.state, row.claim_token, row.lease_ends_at = state, None, None
-
-
-def _note(book: Ledger, row: OutboxRow, *, event: str) -> None:
-    book.session.flush()
-    book.note(
-        row.job_id,
-        event=event,
-        reason=row.error or "",
-        detail={
-            "kind": row.kind.value,
-            "destination": row.destination,
-            "attempt": row.attempt,
-            "status": row.status,
-            "sop_instance_uid": row.sop_instance_uid,
-        },
-    )
 
 
 def _claim_of(session: Session, row: OutboxRow) -> OutboxClaim:
@@ -290,4 +260,6 @@ def _claim_of(session: Session, row: OutboxRow) -> OutboxClaim:
         destination=row.destination,
         result_folder=result.result_folder,
         taken_uids=tuple(uid for uid in taken if uid is not None),
+        interrupted_uid=row.interrupted_uid,
+        doubtful_tries=row.doubtful_tries,
     )

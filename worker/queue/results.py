@@ -55,7 +55,10 @@ def add_result(book: Ledger, job: Job, new: NewResult) -> None:
             state=OutboxState.WAITING,
             attempt=0,
             run_after=book.at,
+            rank_at=job.rank_at,
             owed_since=book.at,
+            doubtful_tries=0,
+            commitment_rounds=0,
         )
         for order in new.orders
     )

@@ -120,6 +120,9 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("reception_id", sa.Integer(), nullable=False),
         sa.Column("run_after", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("rank_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("vanished", sa.Integer(), nullable=False),
+        sa.Column("is_isolated", sa.Boolean(), nullable=False),
         sa.Column("claim_token", sa.String(length=32), nullable=True),
         sa.Column("lease_ends_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
@@ -132,6 +135,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("attempt >= 0", name=op.f("ck_jobs_attempt")),
         sa.CheckConstraint("revision >= 0", name=op.f("ck_jobs_revision")),
+        sa.CheckConstraint("vanished >= 0", name=op.f("ck_jobs_vanished")),
         sa.ForeignKeyConstraint(
             ["reception_id"], ["receptions.id"], name=op.f("fk_jobs_reception_id")
         ),
@@ -143,7 +147,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_jobs_received_at"), "jobs", ["received_at"], unique=False)
     op.create_index(
-        op.f("ix_jobs_state_run_after_id"), "jobs", ["state", "run_after", "id"], unique=False
+        op.f("ix_jobs_state_rank_at_id"), "jobs", ["state", "rank_at", "id"], unique=False
     )
     op.create_table(
         "job_events",
@@ -263,12 +267,18 @@ def upgrade() -> None:
         ),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("run_after", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("rank_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("owed_since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("claim_token", sa.String(length=32), nullable=True),
         sa.Column("lease_ends_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("sop_instance_uid", sa.String(length=64), nullable=True),
+        sa.Column("offered_uid", sa.String(length=64), nullable=True),
+        sa.Column("interrupted_uid", sa.String(length=64), nullable=True),
+        sa.Column("doubtful_tries", sa.Integer(), nullable=False),
+        sa.Column("commitment_uid", sa.String(length=64), nullable=True),
+        sa.Column("commitment_rounds", sa.Integer(), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
@@ -287,8 +297,19 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_outbox_job_id"), "outbox", ["job_id"], unique=False)
     op.create_index(
-        op.f("ix_outbox_state_run_after_id"), "outbox", ["state", "run_after", "id"], unique=False
+        op.f("ix_outbox_state_rank_at_id"), "outbox", ["state", "rank_at", "id"], unique=False
     )
+    op.create_table(
+        "commitments",
+        sa.Column("transaction_uid", sa.String(length=64), nullable=False),
+        sa.Column("outbox_id", sa.Integer(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["outbox_id"], ["outbox.id"], name=op.f("fk_commitments_outbox_id")
+        ),
+        sa.PrimaryKeyConstraint("transaction_uid", "outbox_id", name=op.f("pk_commitments")),
+    )
+    op.create_index(op.f("ix_commitments_outbox_id"), "commitments", ["outbox_id"], unique=False)
     op.create_table(
         "outputs",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -312,13 +333,15 @@ def downgrade() -> None:
     """Drop every table."""
     op.drop_index(op.f("ix_outputs_result_id"), table_name="outputs")
     op.drop_table("outputs")
-    op.drop_index(op.f("ix_outbox_state_run_after_id"), table_name="outbox")
+    op.drop_index(op.f("ix_commitments_outbox_id"), table_name="commitments")
+    op.drop_table("commitments")
+    op.drop_index(op.f("ix_outbox_state_rank_at_id"), table_name="outbox")
     op.drop_index(op.f("ix_outbox_job_id"), table_name="outbox")
     op.drop_table("outbox")
     op.drop_table("results")
     op.drop_index(op.f("ix_job_events_job_id_id"), table_name="job_events")
     op.drop_table("job_events")
-    op.drop_index(op.f("ix_jobs_state_run_after_id"), table_name="jobs")
+    op.drop_index(op.f("ix_jobs_state_rank_at_id"), table_name="jobs")
     op.drop_index(op.f("ix_jobs_received_at"), table_name="jobs")
     op.drop_table("jobs")
     op.drop_table("seals")

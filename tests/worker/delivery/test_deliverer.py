@@ -185,6 +185,51 @@ def test_what_was_given_up_goes_out_when_an_operator_asks(owing: Owing, pacs: Fa
     assert owing.state(job) is JobState.DELIVERED
 
 
+def test_a_destination_that_is_no_longer_configured_calls_an_operator(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    gone, _ = owing.owe("gone")
+    job, _ = owing.owe("pacs")
+    assert owing.outbox.waiting_without_destination(["pacs"]) == {"gone": 2}
+
+    with running(owing.deliverer(peer("pacs", pacs.port))):
+        wait_for(lambda: owing.state(gone) is JobState.FAILED)
+        wait_for(lambda: owing.state(job) is JobState.DELIVERED)
+
+    error = owing.queue.job(gone.job_id).error or ""
+    assert "'gone'" in error
+    assert "requeue" in error
+    assert owing.outbox.waiting_without_destination(["pacs"]) == {}
+
+
+def test_a_destination_that_is_configured_again_gets_its_objects_when_asked(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    job, _ = owing.owe("pacs")
+    assert owing.outbox.fail_without_destination(["other"]) == 2
+
+    owing.queue.requeue(job.job_id, reason="it is back", deliver_only=True)
+    owing.deliver_all(owing.deliverer(peer("pacs", pacs.port)))
+
+    assert owing.state(job) is JobState.DELIVERED
+
+
+def test_a_clock_that_is_set_back_does_not_make_a_lane_rest_for_hours(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    job, _ = owing.owe("pacs", kinds=[ObjectKind.SC])
+    later, _ = owing.owe("pacs", kinds=[ObjectKind.SC])
+    pacs.answer(0xA700)
+    deliverer = owing.deliverer(peer("pacs", pacs.port))
+    owing.deliver_all(deliverer)
+    owing.clock.back(hours=3)
+
+    owing.deliver_all(deliverer)
+
+    assert owing.state(later) is JobState.DELIVERED
+    assert owing.state(job) is JobState.DELIVERING
+
+
 def test_one_pacs_that_never_answers_holds_up_nobody_else(owing: Owing, pacs: FakePacs) -> None:
     with FakePacs("SLOW") as slow:
         slow.hold()
@@ -291,6 +336,36 @@ def test_what_is_not_understood_is_tried_three_times(owing: Owing, pacs: FakePac
     assert owing.state(job) is JobState.FAILED
 
 
+def test_a_restart_gives_no_further_tries_to_what_is_not_understood(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    pacs.always_answer(0xC001)
+    job, _ = owing.owe("pacs", kinds=[ObjectKind.SC])
+
+    for _ in range(6):
+        owing.deliver_all(owing.deliverer(peer("pacs", pacs.port)))
+        owing.clock.forward(minutes=15)
+
+    assert len(pacs.requests) == 3
+    assert owing.state(job) is JobState.FAILED
+
+
+def test_an_operator_who_requeues_gives_three_tries_anew(owing: Owing, pacs: FakePacs) -> None:
+    pacs.always_answer(0xC001)
+    job, _ = owing.owe("pacs", kinds=[ObjectKind.SC])
+    deliverer = owing.deliverer(peer("pacs", pacs.port))
+    for _ in range(3):
+        owing.deliver_all(deliverer)
+        owing.clock.forward(minutes=15)
+
+    owing.queue.requeue(job.job_id, reason="again", deliver_only=True)
+    for _ in range(3):
+        owing.deliver_all(deliverer)
+        owing.clock.forward(minutes=15)
+
+    assert len(pacs.requests) == 6
+
+
 def test_three_tries_are_counted_from_the_first_odd_answer_not_from_the_first_attempt(
     owing: Owing, pacs: FakePacs
 ) -> None:
@@ -370,7 +445,41 @@ def test_a_duplicate_of_something_unknown_is_not_taken_for_success(
 
     view = owing.queue.job(job.job_id)
     assert view.state is JobState.FAILED
-    assert "never told us" in (view.error or "")
+    assert "never sent it ours" in (view.error or "")
+
+
+def test_a_duplicate_is_stored_if_the_answer_to_the_same_bytes_was_lost(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    pacs.duplicate_status = 0x0111
+    pacs.drop(Drop.BEFORE_ANSWER)
+    job, _ = owing.owe("pacs")
+    owing.deliver_all(owing.deliverer(peer("pacs", pacs.port)))
+    assert owing.state(job) is JobState.DELIVERING
+
+    owing.clock.forward(minutes=1)
+    owing.deliver_all(owing.deliverer(peer("pacs", pacs.port)))  # also after a restart
+
+    assert owing.state(job) is JobState.DELIVERED
+    assert 0x0111 in [request.status for request in pacs.requests]
+
+
+def test_a_lost_answer_is_remembered_though_a_later_one_says_busy(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    pacs.duplicate_status = 0x0111
+    pacs.drop(Drop.BEFORE_ANSWER)
+    job, _ = owing.owe("pacs", kinds=[ObjectKind.SC])
+    deliverer = owing.deliverer(peer("pacs", pacs.port))
+    owing.deliver_all(deliverer)
+    pacs.answer(0xA700)
+
+    for _ in range(2):
+        owing.clock.forward(minutes=2)
+        owing.deliver_all(deliverer)
+
+    assert [request.status for request in pacs.requests] == [0, 0xA700, 0x0111]
+    assert owing.state(job) is JobState.DELIVERED
 
 
 def test_the_bytes_of_a_report_are_never_built_twice(owing: Owing, pacs: FakePacs) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -40,10 +40,8 @@ class ServerClock(Clock):
         self._connection = connection
         self._tell(self())
 
-    def forward(
-        self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0
-    ) -> datetime:
-        moved = super().forward(seconds=seconds, minutes=minutes, hours=hours, days=days)
+    def _step(self, step: timedelta) -> datetime:
+        moved = super()._step(step)
         self._tell(moved)
         return moved
 

@@ -21,7 +21,7 @@ from tests.worker.queue.makers import (
     settled,
     taken,
 )
-from worker.queue.jobs import LEASE_EXPIRED, JobQueue
+from worker.queue.jobs import JobQueue
 from worker.queue.outbox import Outbox
 
 
@@ -81,17 +81,6 @@ def test_a_crash_costs_an_attempt(queue: JobQueue, clock: Clock) -> None:
     queue.rescue()
 
     assert claimed(queue).attempt == 2
-
-
-def test_an_image_that_stops_every_worker_fails_in_the_end(queue: JobQueue, clock: Clock) -> None:
-    queue.receive(arrival())
-    for _ in range(3):
-        claimed(queue)
-        clock.forward(minutes=3)
-        assert queue.rescue() == 1
-
-    view = queue.job(1)
-    assert (view.state, view.reason) == (JobState.FAILED, LEASE_EXPIRED)
 
 
 def test_a_lease_that_ends_now_is_not_over(queue: JobQueue, clock: Clock) -> None:

@@ -109,24 +109,6 @@ def test_a_renewed_lease_is_kept(queue: JobQueue, outbox: Outbox, clock: Clock) 
     assert queue.job(1).state is JobState.DELIVERED
 
 
-def test_stored_is_not_delivered_where_commitment_is_owed(queue: JobQueue, outbox: Outbox) -> None:
-    settled(queue, orders=ONE_REPORT)
-    outbox.mark_sent(taken(outbox), sop_instance_uid="2.25.7", status=0, is_confirmed=False)
-    assert queue.job(1).state is JobState.DELIVERING
-
-    assert outbox.confirm(destination="PACS", sop_instance_uid="2.25.7")
-
-    assert queue.job(1).state is JobState.DELIVERED
-
-
-def test_a_commitment_that_nobody_waits_for_changes_nothing(
-    queue: JobQueue, outbox: Outbox
-) -> None:
-    settled(queue, orders=ONE_REPORT)
-
-    assert not outbox.confirm(destination="PACS", sop_instance_uid="2.25.7")
-
-
 def test_what_a_destination_took_of_an_older_revision_is_known(
     queue: JobQueue, outbox: Outbox
 ) -> None:

@@ -1,0 +1,93 @@
+"""Take back what the dead hold, and what a clock that was set back would hold for too long."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from schemas.errors import IsolatedJobError
+from schemas.jobs import JobState, OutboxState, RetryPolicy
+from schemas.tables import Job, OutboxRow
+from worker.queue.endings import fail_job
+from worker.queue.ledger import Ledger
+from worker.queue.rows import locked_row, note_row, put_back
+
+#: why a job went back although its worker said nothing
+LEASE_EXPIRED = "queue.lease_expired"
+#: an image that ended two workers is not given to a third
+MOST_VANISHED = 2
+
+LONGEST_LEASE = timedelta(hours=1)  # the most that the settings allow
+LONGEST_WAIT = timedelta(days=1)  # the most that the settings allow
+
+
+def rescue_jobs(book: Ledger, *, retry: RetryPolicy) -> int:
+    """Take jobs back from workers whose lease ran out; return how many."""
+    lost = book.session.scalars(
+        sa.select(Job)
+        .where(Job.state == JobState.RUNNING, Job.lease_ends_at < book.at)
+        .order_by(Job.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for job in lost:
+        _rescue(book, job, retry=retry)
+    return len(lost)
+
+
+def _rescue(book: Ledger, job: Job, *, retry: RetryPolicy) -> None:
+    """Put the job back; one that ends every worker may only be refused, and that only once."""
+    job.vanished += 1
+    job.run_after = book.at
+    if job.is_isolated:
+        error = IsolatedJobError()
+        fail_job(book, job, code=error.code, message=str(error))
+        return
+    job.is_isolated = job.vanished >= MOST_VANISHED or retry.is_exhausted(job.attempt)
+    event = "isolated" if job.is_isolated else "rescued"
+    detail = {"attempt": job.attempt, "vanished": job.vanished}
+    book.move(job, after=JobState.QUEUED, event=event, reason=LEASE_EXPIRED, detail=detail)
+
+
+def rescue_rows(book: Ledger) -> int:
+    """Take objects back from deliverers whose lease ran out; return how many."""
+    lost = book.session.execute(
+        sa.select(OutboxRow.id, OutboxRow.job_id)
+        .where(OutboxRow.state == OutboxState.SENDING, OutboxRow.lease_ends_at < book.at)
+        .order_by(OutboxRow.job_id, OutboxRow.id)
+    ).all()
+    rescued = 0
+    for row_id, job_id in lost:
+        job = book.job(job_id)
+        row = locked_row(book, row_id)
+        if row.lease_ends_at is not None and row.lease_ends_at < book.at:
+            put_back(book, row, job, run_after=book.at)
+            note_row(book, row, event="send_rescued")
+            rescued += 1
+    return rescued
+
+
+def forgive_clock(
+    book: Ledger, *, retry: RetryPolicy, longest_lease: timedelta, longest_wait: timedelta
+) -> None:
+    """Bring back near what lies further ahead than anything may: the clock was set back.
+
+    A worker that lives renews its lease in time all the same; one that is dead would otherwise
+    hold its job for as long as the clock was set back.
+    """
+    far_lease, far_wait = book.at + longest_lease, book.at + longest_wait
+    far_retry = book.at + retry.longest_delay
+    cuts = (
+        sa.update(Job)
+        .where(Job.state == JobState.RUNNING, Job.lease_ends_at > far_lease)
+        .values(lease_ends_at=far_lease),
+        sa.update(Job)
+        .where(Job.state == JobState.QUEUED, Job.run_after > far_retry)
+        .values(run_after=far_retry),
+        sa.update(OutboxRow)
+        .where(OutboxRow.state == OutboxState.SENDING, OutboxRow.lease_ends_at > far_lease)
+        .values(lease_ends_at=far_lease),
+        sa.update(OutboxRow)
+        .where(OutboxRow.state == OutboxState.WAITING, OutboxRow.run_after > far_wait)
+        .values(run_after=far_wait),
+    )
+    for cut in cuts:
+        book.session.execute(cut.execution_options(synchronize_session=False))
