@@ -1,5 +1,7 @@
 """What a release manifest says (format 1). ``models.release`` reads and writes it."""
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict, Field
 
 FORMAT_VERSION = 1
@@ -20,6 +22,67 @@ class PreprocessingRule(_Strict):
     scale: float = 0.5
 
 
+class Subtraction(StrEnum):
+    """The grey level that is taken from every pixel; what would fall below 0 becomes 0."""
+
+    NONE = "none"
+    PERCENTILE = "percentile"  #: the 1st percentile of the pixels above 0
+    MEAN = "mean"
+
+
+class Framing(StrEnum):
+    """How a picture becomes a square."""
+
+    CENTRE = "centre"  #: the central square is cut out, then resized
+    PAD = "pad"  #: black borders first, then resized
+    FIT = "fit"  #: resized until the longer side fits, then black borders
+
+
+class Scaling(StrEnum):
+    """What is done to the grey levels last."""
+
+    GREY_LEVELS = "grey_levels"  #: nothing, 0 to 255 as floating-point numbers
+    Z_SCORE = "z_score"  #: mean 0 and standard deviation 1 over the whole picture
+
+
+class MemberPreprocessing(_Strict):
+    """How a network of others wants its picture: 8-bit grey levels, then these steps in order."""
+
+    use_mask: bool = False  #: everything outside the hand becomes 0
+    subtract: Subtraction = Subtraction.NONE
+    mask_crop: float | None = Field(default=None, ge=1, le=3)  #: square round the hand times this
+    clahe_clip: float | None = Field(default=None, gt=0)  #: on 8 by 8 tiles
+    #: pixels at each grey level of the picture that histograms are matched to
+    reference_histogram: tuple[int, ...] | None = Field(
+        default=None, min_length=256, max_length=256
+    )
+    framing: Framing
+    antialiased: bool = False  #: torchvision's bilinear on a PIL picture; else OpenCV's
+    scaling: Scaling
+
+
+class ImportedNetwork(_Strict):
+    """The shape of a network of others, and their linear correction of its months."""
+
+    dense_features: tuple[int, ...] = ()  #: widths of the layers behind the pooled features
+    activation: str = "relu"  #: "relu", "swish" or "mish"
+    activate_pooled: bool = False  #: the activation is applied to the pooled features, too
+    pool: int = Field(default=1, ge=1, le=4)  #: features are pooled to this many by as many
+    #: widths of the trunk that predicts the sex which the age is read with; None: the sex is given
+    sex_classifier: tuple[int, ...] | None = None
+    bias_slope: float = 0.0  #: months - (slope * months + intercept)
+    bias_intercept_months: float = 0.0
+
+
+class MaskNetwork(_Strict):
+    """The network that finds the hand for members that want it alone."""
+
+    file: str  #: its checksum stands among the manifest's ``files``
+    filters: int
+    kernel_size: int
+    input_size: int = 512
+
+
 class Member(_Strict):
     """One network of the ensemble."""
 
@@ -34,6 +97,9 @@ class Member(_Strict):
     age_sd_months: float
     recipe: str
     validation_mae_months: float
+    #: None: one of ours, which reads the release's own working image
+    preprocessing: MemberPreprocessing | None = None
+    imported: ImportedNetwork | None = None
 
 
 class IntervalGroup(_Strict):
@@ -97,3 +163,5 @@ class Manifest(_Strict):
     phantom: Phantom
     metrics: tuple[MetricRow, ...]
     files: dict[str, str] = Field(default_factory=dict)  #: sha256 of every other file
+    mask: MaskNetwork | None = None
+    decisions: tuple[str, ...] | None = None  #: what was decided when others' weights came in

@@ -1,5 +1,7 @@
 """The one place that turns an architecture's name into a network."""
 
+from models.networks.imported import build_imported
+from models.networks.interface import AgeNetwork
 from models.networks.timm_backbone import BoneAgeNetwork
 from schemas.errors import PermanentError
 from schemas.releases import Member
@@ -59,8 +61,15 @@ def build_network(
     )
 
 
-def build_member(member: Member) -> BoneAgeNetwork:
-    """Return the untrained network that a manifest's member describes."""
+def build_member(member: Member) -> AgeNetwork:
+    """Return the untrained network that a manifest's member describes.
+
+    Raises:
+        UnknownArchitectureError: the name is not known.
+        UnknownImportError: the name is not known among the networks of others.
+    """
+    if member.imported is not None:
+        return build_imported(member, shape=member.imported)
     return build_network(
         member.architecture,
         age_mean_months=member.age_mean_months,

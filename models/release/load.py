@@ -6,13 +6,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
-from models.networks import BoneAgeNetwork
+from models.networks import AgeNetwork
+from models.networks.fast_surfer_mask import FastSurferMask
 from models.networks.registry import build_member
 from models.release.errors import WeightsError
 from models.release.manifest import RELEASES, find_release, read_manifest, verify_files
 from schemas.estimates import ReleaseIdentity
-from schemas.releases import Manifest, Member
+from schemas.releases import Manifest, MaskNetwork, Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +22,7 @@ class LoadedMember:
     """One network with its entry in the manifest; in evaluation mode."""
 
     entry: Member
-    network: BoneAgeNetwork
+    network: AgeNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +34,30 @@ class LoadedRelease:
     identity: ReleaseIdentity
     members: tuple[LoadedMember, ...]
     device: torch.device
+    mask: FastSurferMask | None = None  #: finds the hand for the members that want it alone
+
+
+def _fill(network: nn.Module, path: Path, *, architecture: str, device: torch.device) -> None:
+    """Put the weights of a file into a network, and make it ready to be asked."""
+    try:
+        tensors = load_file(path)
+        network.load_state_dict({name: value.float() for name, value in tensors.items()})
+    except (RuntimeError, SafetensorError) as error:
+        raise WeightsError(file=path.name, architecture=architecture) from error
+    network.eval().requires_grad_(requires_grad=False)
+    network.to(device).to(memory_format=torch.channels_last)
 
 
 def _load_member(folder: Path, entry: Member, device: torch.device) -> LoadedMember:
     network = build_member(entry)
-    try:
-        tensors = load_file(folder / entry.file)
-        network.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except (RuntimeError, SafetensorError) as error:
-        raise WeightsError(file=entry.file, architecture=entry.architecture) from error
-    ready = network.eval().requires_grad_(requires_grad=False)
-    placed = ready.to(device).to(memory_format=torch.channels_last)
-    return LoadedMember(entry=entry, network=placed)
+    _fill(network, folder / entry.file, architecture=entry.architecture, device=device)
+    return LoadedMember(entry=entry, network=network)
+
+
+def _load_mask(folder: Path, entry: MaskNetwork, device: torch.device) -> FastSurferMask:
+    network = FastSurferMask(filters=entry.filters, kernel_size=entry.kernel_size)
+    _fill(network, folder / entry.file, architecture="the mask network", device=device)
+    return network
 
 
 def load_release(
@@ -65,5 +79,10 @@ def load_release(
     place = torch.device(device)
     members = tuple(_load_member(folder, entry, place) for entry in manifest.members)
     return LoadedRelease(
-        folder=folder, manifest=manifest, identity=identity, members=members, device=place
+        folder=folder,
+        manifest=manifest,
+        identity=identity,
+        members=members,
+        device=place,
+        mask=_load_mask(folder, manifest.mask, place) if manifest.mask else None,
     )

@@ -21,7 +21,7 @@ def format_manifest(manifest: Manifest) -> str:
     document = tomlkit.document()
     for line in _HEADER.splitlines():
         document.add(tomlkit.comment(line))
-    values: dict[str, Any] = manifest.model_dump(mode="json")
+    values: dict[str, Any] = manifest.model_dump(mode="json", exclude_none=True)
     for key, value in values.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             tables = tomlkit.aot()
