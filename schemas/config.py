@@ -183,12 +183,24 @@ class ScheduleSection(_Section):
     seal_seconds: int = Field(default=5, ge=1, le=3600)
 
 
+class PredictSection(_Section):
+    """[http.predict] images by HTTP: the interface of deeplasia-service, and an upload page."""
+
+    enabled: bool = False
+    require_token: bool = True
+    device: str = Field(default="cpu", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    largest_upload_megabytes: int = Field(default=32, ge=1, le=512)
+
+
 class HttpSection(_Section):
-    """[http] health and metrics; loopback unless you say otherwise."""
+    """[http] health, metrics, status page and job list; loopback unless you say otherwise."""
 
     enabled: bool = False
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    token_file: Path | None = None  #: none: <storage root>/http.token, made at first start
+    stalled_after_minutes: float = Field(default=15, gt=0, le=1440)
+    predict: PredictSection = PredictSection()
 
 
 class AuditSection(_Section):

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from schemas.assessments import SiteProfile
 from schemas.config import Config
+from schemas.errors import BoneAgeError
 from schemas.estimates import ReleaseIdentity
 from schemas.jobs import RetryPolicy
 from worker.logs import log
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+    from starlette.applications import Starlette
 
     from worker.inference.estimate import ImageReader
     from worker.operations.seal import AuditSeal
@@ -97,13 +99,17 @@ def prepare_database(config: Config) -> None:
 
 def job_queue(config: Config, *, actor: str) -> "JobQueue":
     """Return the queue as ``actor`` works with it."""
+    return _queue(config, engine(config), actor=actor, release=release(config).name)
+
+
+def _queue(config: Config, opened: "Engine", *, actor: str, release: str) -> "JobQueue":
     from worker.queue.jobs import JobQueue
 
     return JobQueue(
-        engine(config),
+        opened,
         now=_utc_now,
         actor=actor,
-        release=release(config).name,
+        release=release,
         retry=RetryPolicy(
             attempts=config.inference.attempts,
             first_delay=timedelta(seconds=config.inference.first_retry_seconds),
@@ -163,6 +169,14 @@ def release(config: Config) -> ReleaseIdentity:
     return read_manifest(release_folder(config))[1]
 
 
+def release_name(config: Config) -> str:
+    """Return the name of the release that reads new images; empty where there is none."""
+    try:
+        return release(config).name
+    except BoneAgeError:
+        return ""
+
+
 def site_profile(config: Config) -> SiteProfile:
     """Return the site profile of the settings, or the built-in one.
 
@@ -189,6 +203,7 @@ def run_process(config: Config, name: str, stop: threading.Event) -> None:
         "infer": run_inference,
         "deliver": run_deliverer,
         "schedule": run_schedule,
+        "http": run_http,
     }[kind]
     run(config, stop, device)
 
@@ -196,7 +211,8 @@ def run_process(config: Config, name: str, stop: threading.Event) -> None:
 def process_names(config: Config) -> tuple[str, ...]:
     """Return every process that these settings ask for."""
     devices = (f"infer:{device}" for device in config.inference.devices)
-    return ("listen", *devices, "deliver", "schedule")
+    http = ("http",) if config.http.enabled else ()
+    return ("listen", *devices, "deliver", "schedule", *http)
 
 
 def run_listener(config: Config, stop: threading.Event, _device: str) -> None:
@@ -269,6 +285,7 @@ def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
     """Rescue and seal until ``stop`` is set."""
     from worker.operations.schedule import PeriodicTask, Schedule
     from worker.queue.leadership import Leadership
+    from worker.queue.periodic import PeriodicRuns
 
     actor = _actor("schedule")
     seal, queue, trail = audit_seal(config), job_queue(config, actor=actor), audit_trail(config)
@@ -283,7 +300,68 @@ def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
             ),
         ],
         leadership=Leadership(engine(config), now=_utc_now, name="schedule", holder=actor),
+        note=PeriodicRuns(engine(config), now=_utc_now).note,
     ).run(stop)
+
+
+def run_http(config: Config, stop: threading.Event, _device: str) -> None:
+    """Serve health, metrics, the status page and the job list until ``stop`` is set."""
+    from worker.http.server import HttpServer
+
+    section = config.http
+    HttpServer(http_application(config), host=section.host, port=section.port).run(stop)
+
+
+def http_application(config: Config) -> "Starlette":
+    """Return what the process `http` serves; it comes up, and says so, when the database is away.
+
+    Raises:
+        TokenFileError: the token of the job list cannot be used.
+    """
+    from worker.http.access import TOKEN_FILE, read_or_make_token
+    from worker.http.application import build_application
+    from worker.http.health import Health, health_routes
+    from worker.http.jobs import job_routes
+    from worker.http.metrics import Metrics, metrics_routes
+    from worker.http.pages import Pages
+    from worker.http.status import StatusPage, status_routes
+    from worker.operations.records import event_record, job_record
+    from worker.queue.database import require_current_schema
+    from worker.queue.figures import Figures
+
+    opened = unchecked_engine(config)
+    figures = Figures(opened, now=_utc_now)
+    queue = _queue(config, opened, actor=_actor("http"), release="")
+    token = read_or_make_token(config.http.token_file or config.storage.root / TOKEN_FILE)
+    health = Health(
+        figures=figures,
+        require_schema=lambda: require_current_schema(opened),
+        storage=config.storage,
+        stalled_after=timedelta(minutes=config.http.stalled_after_minutes),
+    )
+    status = StatusPage(
+        health=health,
+        queue=queue,
+        peers=config.peer,
+        pages=Pages(),
+        version=software_version(),
+        release=lambda: release_name(config),
+        now=now,
+    )
+    metrics = Metrics(
+        figures,
+        storage=config.storage,
+        version=software_version(),
+        release=lambda: release_name(config),
+    )
+    return build_application(
+        [
+            *health_routes(health),
+            *metrics_routes(metrics),
+            *status_routes(status),
+            *job_routes(queue, token, describe_job=job_record, describe_event=event_record),
+        ]
+    )
 
 
 def _actor(process: str) -> str:

@@ -29,7 +29,7 @@ def serve(
     *,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Run only this: listen, infer, deliver, schedule."),
+        typer.Option(metavar="NAME", help="Run only this: listen, infer, deliver, schedule, http."),
     ] = None,
     config: ConfigOption = None,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,

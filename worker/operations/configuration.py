@@ -227,7 +227,9 @@ def _anchor(config: Config, folder: Path) -> Config:
         }
     )
     report = config.report.model_copy(update={"profile": _under(folder, config.report.profile)})
-    return config.model_copy(update={"storage": storage, "audit": audit, "report": report})
+    http = config.http.model_copy(update={"token_file": _under(folder, config.http.token_file)})
+    anchored = {"storage": storage, "audit": audit, "report": report, "http": http}
+    return config.model_copy(update=anchored)
 
 
 def _under(folder: Path, path: Path | None) -> Path | None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from schemas.errors import BoneAgeError
 from worker.logs import log
 
 #: who leads may be silent for so long before another takes over; a lead that changes hands too
@@ -40,9 +41,17 @@ class PeriodicTask:
 class Schedule:
     """Runs the tasks of the leader; a task that fails is tried again at its next time."""
 
-    def __init__(self, tasks: Sequence[PeriodicTask], *, leadership: Leadership) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[PeriodicTask],
+        *,
+        leadership: Leadership,
+        note: Callable[..., None] = lambda *_, **__: None,
+    ) -> None:
+        """``note(name, is_success=...)`` is told how each task ended; its own failure is logged."""
         self._tasks = tuple(tasks)
         self._leadership = leadership
+        self._note = note
 
     def run(self, stop: threading.Event) -> None:
         """Run every task in its rhythm until ``stop`` is set."""
@@ -72,6 +81,14 @@ class Schedule:
             count = task.work()
         except Exception:  # noqa: BLE001 - the schedule must outlive a database that is away for a minute
             log.exception("schedule.failed", name=task.name)
+            self._remember(task, is_success=False)
             return
+        self._remember(task, is_success=True)
         if count:
             log.info("schedule.done", name=task.name, count=count)
+
+    def _remember(self, task: PeriodicTask, *, is_success: bool) -> None:
+        try:
+            self._note(task.name, is_success=is_success)
+        except BoneAgeError as error:
+            log.warning("schedule.not_noted", name=task.name, code=error.code)
