@@ -27,7 +27,8 @@ def estimate(
     *,
     sex: SexOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write SR, SC and a PNG there.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write SR, SC, PNG, PDF and HTML there."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help='"cpu", "cuda:0"; default: the first of [inference] devices.')

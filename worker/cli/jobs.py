@@ -1,5 +1,9 @@
 """`boneage jobs`: what arrived, where it stands, and the operator's moves."""
 
+import os
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Annotated
 
 import typer
@@ -14,6 +18,8 @@ from worker.cli.output import (
     print_json,
     print_table,
 )
+
+_DESKTOPS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 commands = typer.Typer(no_args_is_help=True, help="What arrived, and where it stands.")
 
@@ -57,18 +63,31 @@ def list_jobs(
 def show_job(
     job_id: Annotated[int, typer.Argument(help="Number of the job.")],
     *,
+    is_opened: Annotated[
+        bool, typer.Option("--open", help="Write SR, SC, PNG, PDF and HTML, and open the HTML.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where --open writes; default: a new folder."),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one job: its result, what each destination has, the last error, its whole life.
 
-    Example: boneage jobs show 812
+    SR and SC that --open writes name the patient: delete them when you have seen them.
+
+    Examples: boneage jobs show 812; boneage jobs show 812 --open
     """
     from worker import app
     from worker.operations.records import event_record, job_record
 
-    queue = app.operator_queue(settings(config))
+    checked = settings(config)
+    queue = app.operator_queue(checked)
     job, events = queue.job(job_id), queue.events(job_id)
+    if is_opened:
+        _open(checked.storage.root, job, out, as_json=as_json)
+        return
     if as_json:
         more = {
             "error": job.error,
@@ -141,6 +160,21 @@ def cancel_jobs(
     for job_id in job_ids:
         queue.cancel(job_id, reason=reason)
         print(f"Job {job_id} is {queue.job(job_id).state}.")
+
+
+def _open(root: Path, job: JobView, out: Path | None, *, as_json: bool) -> None:
+    """Write the files of a job's result, say where, and show them where there is a desktop."""
+    from worker.operations.opening import write_job
+
+    folder = out or Path(mkdtemp(prefix=f"boneage-job-{job.job_id}-"))  # for this user's eyes alone
+    files = write_job(root, job, folder)
+    if as_json:
+        print_json({"job_id": job.job_id, "files": [str(path) for path in files]})
+        return
+    for path in files:
+        print(path)
+    if sys.stdout.isatty() and any(os.environ.get(one) for one in _DESKTOPS):
+        typer.launch(str(files[-1]))
 
 
 def _row(job: JobView) -> tuple[str, ...]:

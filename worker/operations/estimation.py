@@ -17,7 +17,7 @@ from schemas.results import ResultContent
 from worker.inference.estimate import Finding, ImageReader
 from worker.inference.pictures import Wrapping, read_picture, wrap_as_radiograph
 from worker.inference.received import ReceivedImage, received
-from worker.operations.pictures import write_png
+from worker.operations.pictures import write_readable
 from worker.operations.records import Record
 from worker.reporting.structured_report import build_structured_report
 
@@ -78,7 +78,7 @@ def _read(path: Path, image: ReceivedImage, reader: ImageReader, *, sex: Sex | N
 
 
 def write_objects(reading: FileReading, folder: Path) -> tuple[Path, ...]:
-    """Write SR, SC and the page as PNG under the name of the source; return their paths."""
+    """Write SR, SC, PNG, PDF and HTML under the name of the source; return their paths."""
     finding = reading.finding
     if finding is None:
         return ()
@@ -90,11 +90,10 @@ def write_objects(reading: FileReading, folder: Path) -> tuple[Path, ...]:
         sop_class=SrClass.ENHANCED if is_refusal else SrClass.COMPREHENSIVE,
     )
     stem = reading.path.stem
-    paths = tuple(folder / f"{stem}-{kind}" for kind in ("sr.dcm", "sc.dcm", "sc.png"))
+    paths = tuple(folder / f"{stem}-{kind}" for kind in ("sr.dcm", "sc.dcm"))
     report.save_as(paths[0], enforce_file_format=True)
     finding.capture.save_as(paths[1], enforce_file_format=True)
-    write_png(paths[2], finding.page)
-    return paths
+    return paths + write_readable(folder, stem=stem, content=finding.content, page=finding.page)
 
 
 def reading_record(reading: FileReading) -> Record:

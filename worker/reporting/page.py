@@ -252,7 +252,7 @@ def _details_line(estimate: BoneAgeEstimate) -> str:
     values = ", ".join(str(round(member.age_months)) for member in estimate.members)
     span = f"{round(low)} to {round(high)} months"
     if estimate.uncalibrated_months is not None:
-        span += f"   {round(estimate.uncalibrated_months)} before the site's calibration"
+        span += f"   Uncalibrated: {round(estimate.uncalibrated_months)}"
     return span if len(estimate.members) == 1 else f"{span}   Networks: {values} months"
 
 

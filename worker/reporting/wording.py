@@ -135,6 +135,11 @@ def conclusion(content: ResultContent) -> str:
     return " ".join([*sentences, f"{RESEARCH_USE}."])
 
 
+def identity_sentence(content: ResultContent) -> str:
+    """Return which image this is about, for a document that can be parted from its study."""
+    return f"Image {content.source.sop_instance_uid}. This document names no patient."
+
+
 def population_of(assessment: Assessment, sex: Sex) -> tuple[str, str]:
     """Return population and authority of the table that was used."""
     table = GROWTH_TABLES[assessment.reference, sex]
@@ -149,7 +154,7 @@ def maturity_word(maturity: MaturityClass) -> str:
 def _estimate_sentence(content: ResultContent, estimate: BoneAgeEstimate) -> str:
     condition = "" if content.source.sex.sex else f" if the child is a {SEX_WORDS[estimate.sex]}"
     before = estimate.uncalibrated_months
-    corrected = "" if before is None else f" ({round(before)} months before the site's calibration)"
+    corrected = "" if before is None else f", {round(before)} months before the site's calibration"
     return (
         f"Bone age{condition} {age_phrase(estimate.age_months)}{corrected}, "
         f"{interval_phrase(estimate)}."

@@ -309,7 +309,8 @@ def test_an_estimate_writes_report_and_page(site: Site) -> None:
     site.run("estimate", str(path), "--sex", "F", "--out", "results")
 
     names = {one.name for one in (site.folder / "results").iterdir()}
-    assert names == {"hand-sr.dcm", "hand-sc.dcm", "hand-sc.png"}
+    ends = ("-sr.dcm", "-sc.dcm", "-sc.png", ".pdf", ".html")
+    assert names == {f"hand{end}" for end in ends}
 
 
 @pytest.mark.slow

@@ -139,7 +139,7 @@ def test_a_phantom_is_marked(words: list[str]) -> None:
 def test_the_value_before_the_calibration_of_the_site_stands_on_the_page(words: list[str]) -> None:
     draw_page(contents.calibrated_girl(HEADER), PIXELS, FLAT)
 
-    assert any("126 before the site's calibration" in word for word in words)
+    assert any("Uncalibrated: 126" in word for word in words)
     assert "118 months" in words
 
 
