@@ -19,7 +19,11 @@ def test_the_list_has_the_keys_of_the_command_line(room: Room, client: httpx.Cli
 
 def test_filters_choose(room: Room, client: httpx.Client) -> None:
     room.fill()
-    asked: dict[str, str | int | list[str]] = {"state": ["failed", "ignored"], "calling_ae": "MODALITY", "limit": 1}
+    asked: dict[str, str | int | list[str]] = {
+        "state": ["failed", "ignored"],
+        "calling_ae": "MODALITY",
+        "limit": 1,
+    }
 
     (only,) = client.get("/jobs", params=asked, headers=WITH_TOKEN).json()
 
