@@ -33,6 +33,26 @@ class SrClass(StrEnum):
     BASIC_TEXT = "basic_text"
 
 
+class ListenerTlsSection(_Section):
+    """[listener.tls] how senders are met; ``client_ca`` makes it mutual."""
+
+    enabled: bool = False
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    match_ae_title: bool = False
+    port: int | None = Field(default=None, ge=0, le=65535)  #: none: instead of the plain port
+
+
+class PeerTlsSection(_Section):
+    """[peer.tls] how a destination is called; without this table: without TLS."""
+
+    ca: Path | None = None  #: none: the authorities that this machine trusts
+    certificate: Path | None = None
+    key: Path | None = None
+    host_name: str = ""  #: name that its certificate must bear; empty: the peer's host
+
+
 class ListenerSection(_Section):
     """[listener] the Storage and Verification SCP."""
 
@@ -49,6 +69,7 @@ class ListenerSection(_Section):
     message_timeout_seconds: float = Field(default=600, gt=0, le=86400)
     accept_unknown_calling_ae: bool = False
     largest_file_megabytes: int = Field(default=512, ge=1, le=16384)
+    tls: ListenerTlsSection = ListenerTlsSection()
 
 
 class PeerSection(_Section):
@@ -66,6 +87,7 @@ class PeerSection(_Section):
     destinations: tuple[str, ...] = ()
     objects: tuple[ObjectKind, ...] = (ObjectKind.SR, ObjectKind.SC)
     sr_classes: tuple[SrClass, ...] = (SrClass.COMPREHENSIVE, SrClass.ENHANCED, SrClass.BASIC_TEXT)
+    tls: PeerTlsSection | None = None
 
 
 class RuleAction(StrEnum):
@@ -253,7 +275,7 @@ class Contradiction:
 
 def contradictions(config: Config) -> list[Contradiction]:
     """Return what single keys cannot show: names that point nowhere, doubles, crossed marks."""
-    found = [*_ambiguous_peers(config), *_lost_destinations(config)]
+    found = [*_ambiguous_peers(config), *_lost_destinations(config), *_half_tls(config)]
     if config.storage.low_mark_percent >= config.storage.high_mark_percent:
         message = "must be below high_mark_percent: receiving stops there and goes on here"
         found.append(Contradiction(place=("storage", "low_mark_percent"), message=message))
@@ -275,6 +297,36 @@ def _ambiguous_peers(config: Config) -> list[Contradiction]:
             )
             found.append(Contradiction(place=("peer", index, "ae_title"), message=message))
     return found
+
+
+def _half_tls(config: Config) -> list[Contradiction]:
+    tls, place = config.listener.tls, ("listener", "tls")
+    half: list[tuple[bool, tuple[str | int, ...], str]] = [
+        (
+            tls.enabled and (tls.certificate is None or tls.key is None),
+            (*place, "enabled"),
+            "needs both `certificate` and `key`",
+        ),
+        (
+            tls.match_ae_title and tls.client_ca is None,
+            (*place, "match_ae_title"),
+            "needs `client_ca`: without it, no sender shows a certificate",
+        ),
+        (
+            tls.enabled and tls.port == config.listener.port != 0,
+            (*place, "port"),
+            "is the plain port; leave it out, and TLS takes the place of the plain port",
+        ),
+        *(
+            (
+                peer.tls is not None and (peer.tls.certificate is None) != (peer.tls.key is None),
+                ("peer", index, "tls"),
+                "needs both `certificate` and `key`, or neither",
+            )
+            for index, peer in enumerate(config.peer)
+        ),
+    ]
+    return [Contradiction(place=where, message=message) for is_so, where, message in half if is_so]
 
 
 def _lost_destinations(config: Config) -> list[Contradiction]:

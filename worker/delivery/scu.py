@@ -4,7 +4,6 @@ import contextlib
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from schemas.config import PeerSection
 from worker.delivery.errors import NoAnswerError, PeerUnreachableError
+from worker.tls import TlsFilesError, TlsSocket, calling_context
 
 MAXIMUM_PDU_SIZE = 131072  # what dcmtk and Orthanc allow at most; measured: 3x faster than 16384
 ANSWER_SECONDS = 60.0  # for a PACS that stores to a slow archive before it answers
@@ -127,11 +127,13 @@ def open_association(
         PeerUnreachableError: nobody there, or we were not let in.
     """
     _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as it lies on disk
-    entity = _Entity(ae_title, answer_seconds=answer_seconds)
+    try:
+        entity = _Entity(ae_title, peer=peer, answer_seconds=answer_seconds)
+    except TlsFilesError as error:
+        raise _unreachable(peer, found=error.found) from error
     entity.connection_timeout = connect_timeout_seconds
     entity.acse_timeout = connect_timeout_seconds
     entity.network_timeout = answer_seconds
-    connected = threading.Event()
     try:
         wire = entity.associate(
             peer.host,
@@ -142,14 +144,14 @@ def open_association(
             ],
             ae_title=peer.ae_title,
             max_pdu=MAXIMUM_PDU_SIZE,
-            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.set())],
+            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: entity.note_connected())],
         )
     except socket.gaierror:
         raise _unreachable(peer, found="its name cannot be resolved") from None
     if not wire.is_established:
         entity.close_sockets()
     if not wire.is_established and not wire.rejected_contexts:
-        found = _why_not(wire) if connected.is_set() else "nobody listens at this address"
+        found = _why_not(wire) if entity.is_connected else entity.why_not_connected
         raise _unreachable(peer, found=found)
     return Association(wire, entity, peer=peer.name, answer_seconds=answer_seconds)
 
@@ -174,16 +176,35 @@ class _Entity(AE):
     Nagle's algorithm on.
     """
 
-    def __init__(self, ae_title: str, *, answer_seconds: float) -> None:
+    def __init__(self, ae_title: str, *, peer: PeerSection, answer_seconds: float) -> None:
         super().__init__(ae_title)
+        self.is_connected = False
         self._answer_seconds = answer_seconds
         self._sockets: list[socket.socket] = []
+        self._tls = calling_context(peer.tls) if peer.tls else None
+        self._host_name = (peer.tls.host_name if peer.tls else "") or peer.host
+
+    @property
+    def why_not_connected(self) -> str:
+        """Return why there is no connection, as far as is known."""
+        failures = [each.failure for each in self._sockets if isinstance(each, TlsSocket)]
+        if any(failures):
+            return f"TLS was not agreed ({failures[-1]})"
+        return "nobody listens at this address"
+
+    def note_connected(self) -> None:
+        """Note that there is a connection; pynetdicom has just taken its time limit off."""
+        self.is_connected = True
+        for each in self._sockets:
+            if isinstance(each, TlsSocket):  # the limits below mean nothing to OpenSSL
+                each.settimeout(self._answer_seconds)
 
     def cut_sockets(self) -> None:
         """End the connection for both sides, at once; safe while another thread uses it."""
         for each in self._sockets:
             with contextlib.suppress(OSError):  # it has ended already
-                each.shutdown(socket.SHUT_RDWR)
+                # not SSLSocket's, which takes the connection from under the thread that waits
+                socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     def close_sockets(self) -> None:
         """Close what is left after a failure."""
@@ -203,5 +224,7 @@ class _Entity(AE):
             made.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             made.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             made.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                made.socket = self._tls.wrap_socket(made.socket, server_hostname=self._host_name)
             self._sockets.append(made.socket)
         return made

@@ -14,6 +14,7 @@ from worker.listener.errors import (
     AssociationRefusedError,
     CalledAeRefusedError,
     CallingAeRefusedError,
+    CertificateRefusedError,
     TooManyAssociationsError,
 )
 from worker.logs import log
@@ -32,6 +33,7 @@ class Applicant:
     calling_ae: str
     called_ae: str
     address: str
+    certificate_names: frozenset[str] | None = None  #: None: it did not come by TLS
 
 
 class Admission:
@@ -58,6 +60,7 @@ class Admission:
         if applicant.called_ae != self._section.ae_title.strip():
             raise CalledAeRefusedError
         self._require_sender(applicant)
+        self._require_name_in_certificate(applicant)
         with self._lock:
             self._admitted = {
                 one: who for one, who in self._admitted.items() if not _has_ended(one)
@@ -75,6 +78,13 @@ class Admission:
         is_known = applicant.calling_ae in self._titles  # but not as a sender
         if is_known or not self._section.accept_unknown_calling_ae:
             raise CallingAeRefusedError
+
+    def _require_name_in_certificate(self, applicant: Applicant) -> None:
+        names = applicant.certificate_names
+        if not self._section.tls.match_ae_title or names is None:
+            return
+        if applicant.calling_ae not in names:
+            raise CertificateRefusedError
 
     def _require_place(self, applicant: Applicant) -> None:
         section, inside = self._section, self._admitted.values()

@@ -167,6 +167,32 @@ class AddressRefusedError(AssociationRefusedError, PermanentError):
         )
 
 
+class CertificateRefusedError(AssociationRefusedError, PermanentError):
+    """The certificate belongs to somebody else."""
+
+    code = "association.certificate"
+    answer = (0x01, 0x01, 0x03)  # calling AE title not recognised: not with this certificate
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Neither the common name nor a DNS name of the certificate is the calling AE title. It "
+            "was not let in. Give the sender a certificate of its own, or turn match_ae_title off."
+        )
+
+
+class HandshakeError(AssociationRefusedError, TransientError):
+    """No TLS was agreed, so nothing in DICOM could be said."""
+
+    code = "association.handshake"
+
+    def __init__(self, *, found: str) -> None:
+        super().__init__(
+            f"A peer on the port for TLS did not agree on it: {found}. It was not let in. Look at "
+            "its certificate and its authorities, and whether it speaks TLS 1.2 or 1.3 at all."
+        )
+        self.found = found
+
+
 class TooManyAssociationsError(AssociationRefusedError, TransientError):
     """There is no place now."""
 

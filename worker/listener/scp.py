@@ -1,5 +1,6 @@
 """Storage and Verification SCP: bytes on disk, reception and job committed, then Success."""
 
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from worker.listener.errors import (
     PROCESSING_FAILURE,
     SUCCESS,
     AssociationRefusedError,
+    HandshakeError,
     StoreRefusedError,
 )
 from worker.listener.reception import Origin, Reception
@@ -25,6 +27,7 @@ from worker.listener.spool import Spool
 from worker.listener.transport import SpoolingProvider, require_tested_library
 from worker.logs import log
 from worker.queue.jobs import JobQueue
+from worker.tls import listening_context, names_in
 
 _MEGABYTE = 1_000_000
 _ACCEPT_POLL_SECONDS = 0.1  #: how soon `stop` is noticed
@@ -51,35 +54,57 @@ class Listener:
         self._refusals = RefusalRecord(queue)
         self._spool = spool
         self._reception = Reception(spool=spool, queue=queue)
-        self._server: SpoolingServer | None = None
-        self._thread: threading.Thread | None = None
+        self._servers: dict[SpoolingServer, threading.Thread] = {}
+        self._port, self._tls_port = section.port, section.tls.port
 
     @property
     def port(self) -> int:
-        """Return the port that is bound; the configured one before ``start``."""
-        if self._server is None:
-            return self._section.port
-        return int(self._server.server_address[1])
+        """Return the port that is bound, plain or, if TLS takes its place, for TLS."""
+        return self._port
+
+    @property
+    def tls_port(self) -> int | None:
+        """Return the port for TLS beside the plain one, if there are two."""
+        return self._tls_port
 
     @property
     def is_listening(self) -> bool:
-        """Say whether the accepting thread is alive."""
-        return self._thread is not None and self._thread.is_alive()
+        """Say whether every accepting thread is alive."""
+        threads = self._servers.values()
+        return bool(threads) and all(thread.is_alive() for thread in threads)
 
     def start(self) -> None:
-        """Remove old halves, bind the port and accept associations in the background.
+        """Remove old halves, bind the ports and accept associations in the background.
 
         Raises:
             UntestedLibraryError: another pynetdicom is installed.
-            OSError: the port or the spool cannot be had.
+            TlsFilesError: TLS is configured, but its files cannot be used.
+            OSError: a port or the spool cannot be had.
         """
         require_tested_library()
+        section = self._section
+        tls = listening_context(section.tls) if section.tls.enabled else None
         self._reception.sweep()
+        application = self._application()
+        if tls is None or section.tls.port is None:
+            self._port = self._open(application, section.port, tls=tls)
+        else:
+            self._port = self._open(application, section.port, tls=None)
+            try:
+                self._tls_port = self._open(application, section.tls.port, tls=tls)
+            except OSError:
+                self.stop(grace_seconds=0)
+                raise
+        if not self._admission.is_open_to_somebody:
+            log.warning("listener.nobody_may_send", reason="no [[peer]] with sender = true")
+
+    def _open(self, application: AE, port: int, *, tls: ssl.SSLContext | None) -> int:
+        """Bind one port, accept there, and return its number."""
         section = self._section
         limit_bytes = section.largest_file_megabytes * _MEGABYTE
         server = SpoolingServer(
-            self._application(),
-            (section.host, section.port),
+            application,
+            (section.host, port),
             handlers=[
                 (evt.EVT_REQUESTED, self._handle_requested),
                 (evt.EVT_C_ECHO, self._handle_echo),
@@ -88,33 +113,37 @@ class Listener:
             receiving=Receiving(
                 open_incoming=partial(self._spool.open, limit_bytes=limit_bytes),
                 message_seconds=section.message_timeout_seconds,
+                on_handshake_failed=self._handshake_failed,
             ),
+            tls=tls,
         )
-        self._server = server
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=server.serve_forever, args=(_ACCEPT_POLL_SECONDS,), name="listener", daemon=True
         )
-        self._thread.start()
-        if not self._admission.is_open_to_somebody:
-            log.warning("listener.nobody_may_send", reason="no [[peer]] with sender = true")
-        log.info("listener.started", host=section.host, port=self.port)
+        self._servers[server] = thread
+        thread.start()
+        bound = int(server.server_address[1])
+        kind = "plain" if tls is None else "tls"
+        log.info("listener.started", host=section.host, port=bound, kind=kind)
+        return bound
 
     def stop(self, *, grace_seconds: float = 5) -> None:
         """Stop accepting, let what is arriving be answered, then abort what is still open.
 
         Whatever is cut off was not acknowledged: its sender sends it again.
         """
-        server, self._server = self._server, None
-        if server is None:
+        servers, self._servers = list(self._servers), {}
+        if not servers:
             return
-        server.shutdown()
+        for server in servers:
+            server.shutdown()
         end = time.monotonic() + grace_seconds
-        while busy := [one for one in server.active_associations if _provider(one).is_busy]:
+        while busy := [one for one in _associations(servers) if _provider(one).is_busy]:
             if time.monotonic() > end:
                 log.warning("listener.cut_off", count=len(busy))
                 break
             time.sleep(_STOP_POLL_SECONDS)
-        _end_all(server.active_associations)
+        _end_all(_associations(servers))
         log.info("listener.stopped")
 
     def _application(self) -> AE:
@@ -138,6 +167,7 @@ class Listener:
             calling_ae=_calling_ae(association),
             called_ae=_called_ae(association),
             address=str(association.requestor.address),
+            certificate_names=_certificate_names(association),
         )
         try:
             self._admission.admit(association, applicant)
@@ -147,10 +177,12 @@ class Listener:
             log.exception("association.not_judged")
             _reject(association, AssociationRefusedError.answer)
 
+    def _handshake_failed(self, error: HandshakeError, address: str) -> None:
+        self._refusals.write(error, detail={"peer_address": address, "found": error.found})
+
     def _refuse(
         self, association: Association, applicant: Applicant, error: AssociationRefusedError
     ) -> None:
-        _reject(association, error.answer)
         self._refusals.write(
             error,
             detail={
@@ -159,6 +191,7 @@ class Listener:
                 "peer_address": applicant.address,
             },
         )
+        _reject(association, error.answer)
 
     def _handle_echo(self, event: evt.Event) -> int:
         log.debug("association.echo", calling_ae=_calling_ae(event.assoc))
@@ -213,6 +246,17 @@ def _calling_ae(association: Association) -> str:
 def _called_ae(association: Association) -> str:
     request = association.requestor.primitive
     return str(request.called_ae_title).strip() if request else ""
+
+
+def _certificate_names(association: Association) -> frozenset[str] | None:
+    connection = association.dul.socket.socket if association.dul.socket else None
+    if not isinstance(connection, ssl.SSLSocket):
+        return None
+    return names_in(connection.getpeercert() or {})
+
+
+def _associations(servers: Sequence[SpoolingServer]) -> list[Association]:
+    return [one for server in servers for one in server.active_associations]
 
 
 def _reject(association: Association, answer: tuple[int, int, int]) -> None:

@@ -4,7 +4,9 @@ The accept loop only accepts. What a peer may draw out, the TLS handshake and it
 association, happens in a thread of its own, with a deadline.
 """
 
+import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +16,11 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from worker.listener.errors import HandshakeError
 from worker.listener.spool import FileMeta, IncomingFile
 from worker.listener.transport import GuardedReader, SpoolingProvider
 from worker.logs import log
+from worker.tls import reason_of
 
 _ACCEPT_BACKLOG = 128
 #: Connections without an association, beside those that have one; they live for the ACSE time-out.
@@ -31,6 +35,7 @@ class Receiving:
 
     open_incoming: Callable[[FileMeta], IncomingFile]
     message_seconds: float
+    on_handshake_failed: Callable[[HandshakeError, str], None]  #: gets the address, too
 
 
 class GuardedRequestHandler(RequestHandler):
@@ -81,8 +86,10 @@ class SpoolingServer(ThreadedAssociationServer):
         *,
         handlers: list[evt.EventHandlerType],
         receiving: Receiving,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.receiving = receiving
+        self._tls = tls  # not pynetdicom's ``ssl_context``: it shakes hands in the accept loop
         self._opening: dict[socket.socket, str] = {}  # not yet associations, and their addresses
         self._lock = threading.Lock()
         self._is_closed = False
@@ -120,7 +127,12 @@ class SpoolingServer(ThreadedAssociationServer):
             if self._is_closed:
                 self.shutdown_request(request)
                 return
+            if self._tls is not None:
+                request = self._shake_hands(request, self._tls)
             self.finish_request(request, client_address)
+        except HandshakeError as error:
+            self.shutdown_request(request)
+            self.receiving.on_handshake_failed(error, str(client_address[0]))
         except Exception:  # noqa: BLE001 - one connection must not end the others
             log.exception("association.not_opened")
             self.shutdown_request(request)
@@ -128,11 +140,38 @@ class SpoolingServer(ThreadedAssociationServer):
             with self._lock:
                 self._opening.pop(request, None)
 
+    def _shake_hands(self, request: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        """Return the connection once TLS is agreed, or close it when the time for that is over."""
+        try:
+            connection = tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:  # it has gone already
+            raise HandshakeError(found=reason_of(error)) from error
+        with self._lock:
+            self._opening[connection] = self._opening.pop(request, "")
+        try:
+            connection.settimeout(self.ae.acse_timeout)
+            connection.do_handshake()
+        except OSError as error:
+            with self._lock:
+                del self._opening[connection]
+            connection.close()
+            raise HandshakeError(found=reason_of(error)) from error
+        return connection
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
+        """Note that no thread could be had for a connection; socketserver closes it."""
+        del client_address
+        with self._lock:
+            self._opening.pop(request, None)
+        log.exception("association.not_opened")
+
     def server_close(self) -> None:
         """Close the listening socket, and the connections that have no association yet."""
         with self._lock:
             self._is_closed = True
             opening = list(self._opening)
         for connection in opening:
-            connection.close()
+            with contextlib.suppress(OSError):  # it has ended already
+                # not SSLSocket's, which takes the handshake from under the thread that shakes
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
         super().server_close()

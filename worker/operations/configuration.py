@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import Config, contradictions
+from schemas.config import Config, ListenerTlsSection, PeerTlsSection, contradictions
 from schemas.errors import UsageError
 
 ENVIRONMENT_PREFIX = "BONEAGE_"
@@ -171,18 +171,19 @@ def known_keys(place: Place) -> list[str]:
         if isinstance(key, int):
             continue
         field = model.model_fields.get(key)
-        inner = _table_in(field.annotation) if field is not None else None
+        inner = table_in(field.annotation) if field is not None else None
         if inner is None:
             return []
         model = inner
     return sorted(model.model_fields)
 
 
-def _table_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any type at all
+def table_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any type at all
+    """Return the model of the table that a key of this type holds; none: a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (tuple, Union, UnionType):
-        tables = (_table_in(part) for part in get_args(annotation) if part is not Ellipsis)
+        tables = (table_in(part) for part in get_args(annotation) if part is not Ellipsis)
         return next((table for table in tables if table is not None), None)
     return None
 
@@ -200,6 +201,8 @@ def _lines_of(text: str) -> dict[Place, str]:
         if header := _HEADER.match(line):
             names = tuple(part.strip().strip("\"'") for part in header[2].split("."))
             table = names
+            if names[:1] in counts and len(names) > 1:  # a table of the last [[peer]]
+                table = (names[0], counts[names[:1]], *names[1:])
             if header[1] == "[[":
                 counts[names] = counts.get(names, -1) + 1
                 table = (*names, counts[names])
@@ -228,8 +231,32 @@ def _anchor(config: Config, folder: Path) -> Config:
     )
     report = config.report.model_copy(update={"profile": _under(folder, config.report.profile)})
     http = config.http.model_copy(update={"token_file": _under(folder, config.http.token_file)})
-    anchored = {"storage": storage, "audit": audit, "report": report, "http": http}
-    return config.model_copy(update=anchored)
+    anchored: dict[str, BaseModel] = {
+        "storage": storage,
+        "audit": audit,
+        "report": report,
+        "http": http,
+    }
+    anchored["listener"] = config.listener.model_copy(
+        update={"tls": _with_files(folder, config.listener.tls)}
+    )
+    peers = tuple(
+        one if one.tls is None else one.model_copy(update={"tls": _with_files(folder, one.tls)})
+        for one in config.peer
+    )
+    return config.model_copy(update={**anchored, "peer": peers})
+
+
+_Tls = TypeVar("_Tls", ListenerTlsSection, PeerTlsSection)
+
+
+def _with_files(folder: Path, section: _Tls) -> _Tls:
+    files = {
+        name: folder / path
+        for name in type(section).model_fields
+        if isinstance(path := getattr(section, name), Path)
+    }
+    return section.model_copy(update=files)
 
 
 def _under(folder: Path, path: Path | None) -> Path | None:

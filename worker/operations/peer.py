@@ -13,6 +13,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from schemas.config import PeerSection
 from schemas.errors import TransientError, UsageError
+from worker.tls import calling_context
 
 _VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 #: PS3.8 9.3.2.2: context numbers are odd, 1 to 255
@@ -73,6 +74,7 @@ def echo(peer: PeerSection, *, calling_ae: str, timeout_seconds: float = 10) -> 
 
     Raises:
         PeerAwayError: no association, or no answer.
+        TlsFilesError: its `[peer.tls]` names files that cannot be used.
     """
     started = time.monotonic()
     association = _associate(
@@ -163,11 +165,18 @@ def _associate(
     entity = AE(calling_ae)
     entity.connection_timeout = entity.acse_timeout = timeout_seconds
     entity.dimse_timeout = entity.network_timeout = timeout_seconds
+    tls = calling_context(peer.tls) if peer.tls else None
     association = entity.associate(
-        peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, max_pdu=131072
+        peer.host,
+        peer.port,
+        contexts=contexts,
+        ae_title=peer.ae_title,
+        max_pdu=131072,
+        tls_args=(tls, (peer.tls and peer.tls.host_name) or peer.host) if tls else None,
     )
     if association.is_established or association.rejected_contexts:
         return association
     if association.is_rejected:
         raise PeerAwayError(peer=peer, found="it refused us")
-    raise PeerAwayError(peer=peer, found="nobody answers at this address")
+    by = " by TLS" if tls else ""
+    raise PeerAwayError(peer=peer, found=f"nobody answers{by} at this address")

@@ -1,8 +1,10 @@
 """A sender of files as they are: bytes that no library has tidied."""
 
+import socket
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.worker.listener.encoding import DX, EXPLICIT
 from worker.listener.spool import FileMeta
 
 LOOPBACK = "127.0.0.1"
+LIMIT_SECONDS = 20
 
 
 def encoded_file(path: Path, content: bytes, meta: FileMeta | None = None) -> Path:
@@ -26,6 +29,21 @@ def encoded_file(path: Path, content: bytes, meta: FileMeta | None = None) -> Pa
 
 
 @contextmanager
+def connection(port: int) -> Iterator[socket.socket]:
+    with closing(socket.create_connection((LOOPBACK, port), LIMIT_SECONDS)) as opened:
+        yield opened
+
+
+def is_closed_by_peer(opened: socket.socket) -> bool:
+    try:
+        while opened.recv(4096):
+            pass
+    except ConnectionError:
+        return True
+    return True
+
+
+@contextmanager
 def association(
     port: int,
     *,
@@ -33,6 +51,7 @@ def association(
     called_ae: str = "BONEAGE",
     address: str = LOOPBACK,
     contexts: Sequence[tuple[str, str]] = ((DX, EXPLICIT),),
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Association]:
     """Open an association that proposes each (SOP class, transfer syntax) by itself.
 
@@ -42,7 +61,13 @@ def association(
     application.acse_timeout = application.dimse_timeout = application.network_timeout = 20
     for sop_class_uid, transfer_syntax_uid in contexts:
         application.add_requested_context(sop_class_uid, transfer_syntax_uid)
-    opened = application.associate(LOOPBACK, port, ae_title=called_ae, bind_address=(address, 0))
+    opened = application.associate(
+        LOOPBACK,
+        port,
+        ae_title=called_ae,
+        bind_address=(address, 0),
+        tls_args=(tls, LOOPBACK) if tls else None,
+    )
     raw = opened.dul.socket.socket if opened.dul.socket else None
     try:
         yield opened
@@ -55,13 +80,15 @@ def association(
             raw.close()  # pynetdicom leaves it open where the peer was the first to close
 
 
-def store(port: int, *paths: Path, calling_ae: str = "PACS") -> list[int | None]:
+def store(
+    port: int, *paths: Path, calling_ae: str = "PACS", tls: ssl.SSLContext | None = None
+) -> list[int | None]:
     """Send the bytes of these files over one association; return the statuses."""
     syntaxes = [announced(path) for path in paths]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
         with association(
-            port, calling_ae=calling_ae, contexts=tuple(dict.fromkeys(syntaxes))
+            port, calling_ae=calling_ae, contexts=tuple(dict.fromkeys(syntaxes)), tls=tls
         ) as opened:
             assert opened.is_established
             return [opened.send_c_store(path).get("Status") for path in paths]

@@ -1,8 +1,6 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -18,13 +16,21 @@ from pynetdicom.pdu import P_DATA_TF
 
 from tests.worker.listener.conftest import Site, StartSite
 from tests.worker.listener.encoding import DX, dataset, explicit
-from tests.worker.listener.sending import LOOPBACK, association, encoded_file, store, undisturbed
+from tests.worker.listener.sending import (
+    LIMIT_SECONDS,
+    LOOPBACK,
+    association,
+    connection,
+    encoded_file,
+    is_closed_by_peer,
+    store,
+    undisturbed,
+)
 from worker.listener.errors import UntestedLibraryError
 from worker.listener.server import MOST_HALF_OPEN
 from worker.listener.spool import FileMeta, IncomingFile, Spool
 from worker.listener.transport import LONGEST_PDU_BYTES, require_tested_library
 
-LIMIT_SECONDS = 20
 PIXELS = explicit(0x7FE00010, "OW", bytes(100_000))
 CONTENT = dataset(after_study=PIXELS)
 
@@ -54,21 +60,6 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     monkeypatch.setattr(Spool, "open", open_and_tell)
     monkeypatch.setattr(IncomingFile, "discard", discard_and_tell)
     return watch
-
-
-@contextmanager
-def connection(port: int) -> Iterator[socket.socket]:
-    with closing(socket.create_connection((LOOPBACK, port), LIMIT_SECONDS)) as opened:
-        yield opened
-
-
-def is_closed_by_peer(opened: socket.socket) -> bool:
-    try:
-        while opened.recv(4096):
-            pass
-    except ConnectionError:
-        return True
-    return True
 
 
 def raw_socket(opened: Association) -> socket.socket:

@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from schemas.config import Config, IntakeRule, PeerSection
-from worker.operations.configuration import ConfigurationError, load_config
+from schemas.config import (
+    Config,
+    PeerSection,
+    PeerTlsSection,
+)
+from worker.operations.configuration import ConfigurationError, load_config, table_in
 
 ROOT = Path(__file__).parents[3]
 
@@ -120,6 +124,28 @@ def test_an_ae_title_with_a_backslash_is_an_error(tmp_path: Path) -> None:
     assert "no backslash" in faults["line 2, listener.ae_title"]
 
 
+def test_files_of_tls_are_taken_from_the_folder_of_the_file_too(tmp_path: Path) -> None:
+    text = '[listener.tls]\nenabled = true\ncertificate = "c.pem"\nkey = "k.pem"\n'
+
+    config = load_config(
+        written(tmp_path, text + PACS + '[peer.tls]\nca = "ca.pem"\n'), environment={}
+    )
+
+    assert config.listener.tls.certificate == tmp_path / "c.pem"
+    assert config.peer[0].tls == PeerTlsSection(ca=tmp_path / "ca.pem")
+
+
+def test_tls_that_is_half_configured_is_an_error(tmp_path: Path) -> None:
+    text = "[listener.tls]\nenabled = true\nmatch_ae_title = true\nport = 11112\n"
+
+    faults = faults_of(tmp_path, text + PACS + '[peer.tls]\nkey = "k.pem"\n')
+
+    assert "`certificate` and `key`" in faults["line 2, listener.tls.enabled"]
+    assert "`client_ca`" in faults["line 3, listener.tls.match_ae_title"]
+    assert "plain port" in faults["line 4, listener.tls.port"]
+    assert "or neither" in faults["line 10, peer.1.tls"]
+
+
 def explained_keys(text: str) -> dict[str, dict[str, bool]]:
     """Return, for each section, its keys and whether the key is in force or an example.
 
@@ -141,15 +167,17 @@ def explained_keys(text: str) -> dict[str, dict[str, bool]]:
     return found
 
 
-SECTIONS: dict[str, type[BaseModel]] = {
-    "peer": PeerSection,
-    "intake.rule": IntakeRule,
-    **{
-        name: type(getattr(Config(), name))
-        for name in Config.model_fields
-        if name not in ("peer", "intake")
-    },
-}
+def tables_of(model: type[BaseModel], prefix: str = "") -> dict[str, set[str]]:
+    """Return every table below ``model``, by its name in the file, with its plain keys."""
+    found: dict[str, set[str]] = {}
+    plain = set()
+    for key, field in model.model_fields.items():
+        inner = table_in(field.annotation)
+        if inner is None:
+            plain.add(key)
+        else:
+            found |= tables_of(inner, f"{prefix}{key}.")
+    return found | ({prefix[:-1]: plain} if plain else {})
 
 
 def test_config_toml_explains_every_key_of_the_model_and_no_other() -> None:
@@ -157,9 +185,7 @@ def test_config_toml_explains_every_key_of_the_model_and_no_other() -> None:
 
     keys = explained_keys(text)
 
-    assert {name: set(section) for name, section in keys.items()} == {
-        name: set(model.model_fields) for name, model in SECTIONS.items()
-    }
+    assert {name: set(section) for name, section in keys.items()} == tables_of(Config)
 
 
 def test_config_toml_states_the_defaults() -> None:
@@ -170,9 +196,12 @@ def test_config_toml_states_the_defaults() -> None:
 
 def test_the_examples_in_config_toml_are_valid_settings() -> None:
     text = (ROOT / "config.toml").read_text(encoding="utf-8")
-    active = re.sub(r"(?m)^# (?=\[\[|\w+ = )", "", text)
+    active = re.sub(r"(?m)^# (?=\[|\w+ = )", "", text)
 
     config = Config.model_validate(tomllib.loads(active))
 
-    assert config.peer == (PeerSection(name="pacs", ae_title="PACS"),)
+    (peer,) = config.peer
+    assert peer.model_copy(update={"tls": None}) == PeerSection(name="pacs", ae_title="PACS")
+    assert peer.tls is not None
+    assert set(config.listener.tls.model_dump()) == config.listener.tls.model_fields_set
     assert config.intake.rule[0].name == "bone age"
