@@ -72,7 +72,7 @@ def subtract(grey: Grey, subtraction: Subtraction) -> Grey:
     else:
         above = grey[grey > 0]
         level = float(np.percentile(above, _PERCENTILE)) if above.size else 0.0
-    return np.rint(np.clip(grey - level, 0.0, _WHITE)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(grey - level, 0.0, _WHITE)), dtype=np.uint8)
 
 
 def cut_out(grey: Grey, *, top: int, left: int, height: int, width: int) -> Grey:

@@ -1,4 +1,4 @@
-"""From a manifest's member to the network of others that it describes."""
+"""The one place that builds the networks of others."""
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from models.networks.deeplasia_inception import InceptionTrunk
 from models.networks.dense_head import ACTIVATIONS, DenseHead, DenseHeadNetwork
 from models.networks.interface import AgeNetwork
 from schemas.errors import PermanentError
-from schemas.releases import ImportedNetwork, Member
+from schemas.releases import ImportedNetwork
 
 DEEPLASIA_EFFICIENTNET = "deeplasia-efficientnet-"
 DEEPLASIA_INCEPTION = "deeplasia-inception-v3"
@@ -50,23 +50,37 @@ def _trunk(architecture: str) -> tuple[nn.Module, int]:
     return boneage_predict_trunk(variant), EFFICIENTNET_V2_FEATURES
 
 
-def build_imported(member: Member, *, shape: ImportedNetwork) -> AgeNetwork:
-    """Return the untrained network of others that a manifest's member describes.
+def build_imported(
+    architecture: str,
+    *,
+    sex_features: int,
+    age_mean_months: float,
+    age_sd_months: float,
+    shape: ImportedNetwork,
+) -> AgeNetwork:
+    """Return an untrained network of others.
+
+    Args:
+        architecture: one of ``IMPORTED_ARCHITECTURES``.
+        sex_features: width of the sex branch; 0: the sex is not used.
+        age_mean_months: of the training ages, if the output is a z-score; otherwise 0.
+        age_sd_months: of the training ages, if the output is a z-score; otherwise 1.
+        shape: the head, and the authors' correction.
 
     Raises:
         UnknownImportError: architecture or activation are not known.
     """
-    is_known = member.architecture in IMPORTED_ARCHITECTURES and shape.activation in ACTIVATIONS
+    is_known = architecture in IMPORTED_ARCHITECTURES and shape.activation in ACTIVATIONS
     if not is_known:
-        raise UnknownImportError(found=f"{member.architecture} with {shape.activation}")
-    if member.architecture == CONVNEXT_DISTRIBUTION:
+        raise UnknownImportError(found=f"{architecture} with {shape.activation}")
+    if architecture == CONVNEXT_DISTRIBUTION:
         return ConvNextDistribution()
-    trunk, channels = _trunk(member.architecture)
-    head = DenseHead(channels=channels, sex_features=member.sex_features, shape=shape)
+    trunk, channels = _trunk(architecture)
+    head = DenseHead(channels=channels, sex_features=sex_features, shape=shape)
     return DenseHeadNetwork(
         trunk,
         head,
-        age_mean_months=member.age_mean_months,
-        age_sd_months=member.age_sd_months,
+        age_mean_months=age_mean_months,
+        age_sd_months=age_sd_months,
         shape=shape,
     )

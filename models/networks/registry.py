@@ -69,7 +69,13 @@ def build_member(member: Member) -> AgeNetwork:
         UnknownImportError: the name is not known among the networks of others.
     """
     if member.imported is not None:
-        return build_imported(member, shape=member.imported)
+        return build_imported(
+            member.architecture,
+            sex_features=member.sex_features,
+            age_mean_months=member.age_mean_months,
+            age_sd_months=member.age_sd_months,
+            shape=member.imported,
+        )
     return build_network(
         member.architecture,
         age_mean_months=member.age_mean_months,

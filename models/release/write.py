@@ -7,6 +7,7 @@ from typing import Any
 import tomlkit
 
 from models.release.card import write_card
+from models.release.import_card import write_import_card
 from models.release.manifest import CARD_FILE, MANIFEST_FILE, digest_of_file, read_manifest
 from schemas.releases import Manifest, MetricRow
 
@@ -48,7 +49,10 @@ def rewrite_metrics(folder: Path, *, metrics: Sequence[MetricRow], refused: int)
     """
     manifest, _identity = read_manifest(folder)
     measured = manifest.model_copy(update={"metrics": tuple(metrics)})
-    write_card(folder / CARD_FILE, measured, refused=refused)
+    if measured.decisions is None:
+        write_card(folder / CARD_FILE, measured, refused=refused)
+    else:
+        write_import_card(folder / CARD_FILE, measured)
     files = {**manifest.files, CARD_FILE: digest_of_file(folder / CARD_FILE)}
     finished = measured.model_copy(update={"files": files})
     write_manifest(folder, finished)

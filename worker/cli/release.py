@@ -7,8 +7,10 @@ import typer
 from schemas.releases import Manifest
 from worker.cli.options import ConfigOption, JsonOption, settings
 from worker.cli.output import print_facts, print_json, print_table
+from worker.cli.release_import import import_checkpoints
 
 commands = typer.Typer(no_args_is_help=True, help="The releases: weights, manifest and metrics.")
+commands.command("import")(import_checkpoints)
 
 NameArgument = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="Name or folder. Default: the one in use.")
@@ -75,6 +77,8 @@ def show(
             ),
         }
     )
+    for decision in manifest.decisions or ():
+        print(f"  {decision}")
     print()
     print_table(
         ("GROUP", "N", "MEAN ERROR (95 %)", "RMSE", "WITHIN 12 MO", "COVERAGE"),
