@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.calibration import interval_of
+from models.foreign_preprocessing import Frame, Grey
 from models.gate import judge_pixels
+from models.hand_mask import NoHandFoundError, choose_hand, hand_probability
+from models.member_input import MemberInput, Picture
 from models.phantom import is_phantom
 from models.release.load import LoadedMember, LoadedRelease, load_release
-from models.saliency import contributions, onto_common_grid, outline_peak
-from models.transforms import to_model_input, to_working_image
+from models.saliency import contributions, empty_exposure, onto_source_grid, outline_peak
+from models.transforms import normalise
 from schemas.errors import PermanentError
 from schemas.estimates import (
     BoneAgeEstimate,
@@ -28,7 +31,7 @@ from schemas.estimates import (
     ReleaseIdentity,
 )
 from schemas.images import Sex
-from schemas.releases import Manifest
+from schemas.releases import Manifest, PreprocessingRule
 
 #: standard deviation over the members, in months, from which on a flag is set
 DISAGREEMENT_MONTHS = 6.0
@@ -54,6 +57,8 @@ class MemberReading:
 
     months: tuple[tuple[float, ...], ...]  #: for each image, for each of its sexes
     cells: NDArray[np.float32]  #: ``(image, rows, columns)`` months, of the first sex
+    frames: tuple[Frame | None, ...]  #: for each image, the part of it that the member saw
+    input_size: int  #: side of the input, pixels
     intercepts: NDArray[np.float32]  #: ``(image,)`` months
 
 
@@ -64,27 +69,47 @@ def sex_input(sexes: Sequence[Sex], *, device: torch.device) -> Tensor:
 
 
 def ask_member(
-    member: LoadedMember, inputs: Tensor, sexes: Sequence[tuple[Sex, ...]]
+    member: LoadedMember,
+    given: Sequence[MemberInput],
+    sexes: Sequence[tuple[Sex, ...]],
+    *,
+    device: torch.device,
+    empty: Tensor | None,
 ) -> MemberReading:
     """Run one member once over a batch; the head alone runs again for each further sex.
 
     Args:
         member: network and manifest entry.
-        inputs: ``(batch, 1, size, size)`` float32 on the member's device.
+        given: for each image, what its preprocessing made for this member.
         sexes: for each image, the sexes it is to be read as; at least one.
+        device: where the member's network is.
+        empty: its map of an empty exposure; None: made from each image's least value.
     """
     network = member.network
+    inputs = torch.stack([one.values for one in given]).to(device)  # (B, 1, H, W)
     with torch.no_grad():
         feature_map = network.features(inputs.contiguous(memory_format=torch.channels_last))
         rows = [index for index, asked in enumerate(sexes) for _ in asked]
         flat = sex_input([sex for asked in sexes for sex in asked], device=inputs.device)
         months = iter(network.head(feature_map[rows], flat).tolist())
     first = sex_input([asked[0] for asked in sexes], device=inputs.device)
-    parts = contributions(network, feature_map, first)
+    if empty is None:
+        empty = empty_exposure(network, inputs)
+    parts = contributions(network, feature_map, first, empty=empty)
     return MemberReading(
         months=tuple(tuple(next(months) for _ in asked) for asked in sexes),
         cells=parts.months.cpu().numpy(),
+        frames=tuple(one.frame for one in given),
+        input_size=inputs.shape[-1],
         intercepts=parts.intercept_months.cpu().numpy(),
+    )
+
+
+def _place(one: MemberReading, index: int, *, rows: int, columns: int) -> NDArray[np.float32]:
+    """Return a member's map of one image on the grid over the whole source image."""
+    frame = one.frames[index] or Frame(top=0, left=0, height=rows, width=columns)
+    return onto_source_grid(
+        one.cells[index], frame, input_size=one.input_size, rows=rows, columns=columns
     )
 
 
@@ -95,6 +120,7 @@ class Ensemble:
         self._loaded = release
         self._manifest = release.manifest
         self._rule = release.manifest.preprocessing
+        self._empty = [_empty_of(member, self._rule) for member in release.members]
 
     @property
     def release(self) -> ReleaseIdentity:
@@ -130,6 +156,7 @@ class Ensemble:
 
         Raises:
             FlatImageError: an image is almost uniform (``check`` refuses it before).
+            NoHandFoundError: a member wants the hand alone, and none is found.
             NoSexGivenError: an image names no sex to read it as.
         """
         asked, timings = self._ask(images)
@@ -160,11 +187,13 @@ class Ensemble:
         if not images:
             return [], {}
         started = time.perf_counter()
-        working = [to_working_image(image.pixels, rule=self._rule) for image in images]
+        pictures = [self._picture(image.pixels) for image in images]
+        members = self._loaded.members
+        inputs = [[picture.input_for(one.entry) for picture in pictures] for one in members]
         prepared = time.perf_counter()
         asked = [
-            ask_member(member, self._stack(working, member), sexes)
-            for member in self._loaded.members
+            ask_member(member, given, sexes, device=self._loaded.device, empty=empty)
+            for member, given, empty in zip(members, inputs, self._empty, strict=True)
         ]
         timings = {
             "preprocess": 1000 * (prepared - started) / len(images),
@@ -172,11 +201,26 @@ class Ensemble:
         }
         return asked, timings
 
-    def _stack(self, working: Sequence[NDArray[np.float32]], member: LoadedMember) -> Tensor:
-        """Return ``(batch, 1, size, size)`` at the member's input size, on its device."""
-        size = member.entry.input_size
-        inputs = [to_model_input(one, size=size, rule=self._rule) for one in working]
-        return torch.stack(inputs).to(self._loaded.device)
+    def _picture(self, pixels: NDArray[np.float32]) -> Picture:
+        """Return an image ready to be prepared for each member."""
+        network, entry = self._loaded.mask, self._manifest.mask
+        if network is None or entry is None:
+            return Picture(pixels, rule=self._rule)
+
+        def find_hand(grey: Grey) -> NDArray[np.bool_]:
+            try:
+                return choose_hand(
+                    hand_probability(
+                        grey, network=network, size=entry.input_size, device=self._loaded.device
+                    )
+                )
+            except NoHandFoundError:
+                # the phantom measures that nothing changed; it need not look like a hand
+                if is_phantom(pixels, digest=self._manifest.phantom.digest):
+                    return np.ones(grey.shape, dtype=np.bool_)
+                raise
+
+        return Picture(pixels, rule=self._rule, find_hand=find_hand)
 
     def _combine(
         self,
@@ -192,7 +236,7 @@ class Ensemble:
         )
         heatmap = Heatmap(
             months=np.mean(
-                [onto_common_grid(one.cells[index]) for one, index in asked],
+                [_place(one, index, rows=rows, columns=columns) for one, index in asked],
                 axis=0,
                 dtype=np.float32,
             ),
@@ -233,6 +277,16 @@ class Ensemble:
         ):
             flags.append(QualityFlag.NEAR_RANGE_LIMIT)
         return tuple(flags)
+
+
+def _empty_of(member: LoadedMember, rule: PreprocessingRule) -> Tensor | None:
+    """Return a member's map of an empty exposure, where its rule says what air looks like."""
+    if member.entry.preprocessing is not None:
+        return None
+    size = member.entry.input_size
+    air = normalise(np.zeros((size, size), dtype=np.float32), rule=rule)
+    device = next(member.network.parameters()).device
+    return empty_exposure(member.network, torch.from_numpy(air)[None, None].to(device))
 
 
 def load_estimator(release: str | Path, *, device: str = "cpu") -> Ensemble:

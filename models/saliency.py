@@ -1,9 +1,11 @@
-"""Where in the image the number came from: HiResCAM, signed, in months.
+"""Where in the image the number came from, signed, in months: integrated gradients.
 
-The map is the elementwise product of the last feature map with the gradient of the output
-(Draelos and Carin, arXiv 2011.08891). Behind a global average pool and a head that is linear
-around the image at hand it is complete: the sum over the map and the intercept is the estimate.
-Only the head is run backwards. What makes a hand look younger is negative and stays so.
+Compared are the image and an empty exposure, at the feature map where the network is cut
+(``BoneAgeNetwork.features``). The gradient of the months is averaged along the straight line
+between the two maps and multiplied with their difference (Sundararajan, Taly and Yan,
+arXiv 1703.01365). So the map is complete: its sum is the estimate less what the network says to an
+empty exposure, and a place that looks like empty air has no part in it. Only the head is run
+backwards. What makes a hand look younger is negative and stays so.
 """
 
 from dataclasses import dataclass
@@ -14,58 +16,114 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.networks import BoneAgeNetwork
+from models.foreign_preprocessing import Frame
+from models.networks.interface import AgeNetwork
 
 #: share of the strongest contribution from which on a place counts as a peak
 PEAK_SHARE = 0.5
-#: side of the grid of fields that the maps of all members are brought to: finer than the 6 x 6
-#: cells that a backbone of stride 32 has at 192 pixels, so that members of other sizes fit in
-GRID = 12
+#: side of the grid of fields that the maps of all members are brought to: finer than the 12 x 12
+#: cells of a member that reads 192 pixels
+GRID = 16
+#: points in a field, each way, at which the spread of a cell is sampled
+SAMPLES = 8
+#: points on the line from the empty exposure to the image, in the middle of equal parts. On sixteen
+#: children the sum came to 1.0 months of the difference that it stands for on average, to 3.5 at
+#: worst (efficientnet_lite0 at 192 px); four Gauss-Legendre points missed by 7.4. What is missed
+#: stands in the intercept.
+STEPS = 8
 #: side of the grid on which peaks are outlined, pixels
 OUTLINE_GRID = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contributions:
-    """Signed months for each cell of the last feature map, for a batch."""
+    """Signed months for each cell of the feature map, for a batch."""
 
     months: Tensor  #: ``(batch, rows, columns)`` float32
     intercept_months: Tensor  #: ``(batch,)``: estimate less the sum of the map
 
 
-def contributions(network: BoneAgeNetwork, feature_map: Tensor, sex: Tensor) -> Contributions:
+def empty_exposure(network: AgeNetwork, inputs: Tensor) -> Tensor:
+    """Return the feature maps of images that are nothing but air.
+
+    Args:
+        network: the member, in evaluation mode.
+        inputs: ``(batch, 1, size, size)``; the least value of each stands for air.
+
+    Returns:
+        ``(batch, channels, rows, columns)``.
+    """
+    air = inputs.amin(dim=(1, 2, 3), keepdim=True).expand_as(inputs)
+    with torch.no_grad():
+        feature_map: Tensor = network.features(air.contiguous(memory_format=torch.channels_last))
+    return feature_map.float()
+
+
+def contributions(
+    network: AgeNetwork, feature_map: Tensor, sex: Tensor, *, empty: Tensor
+) -> Contributions:
     """Return the signed contribution of every cell to the months that the network says.
 
     Args:
         network: the member, in evaluation mode.
         feature_map: ``(batch, channels, rows, columns)`` from ``network.features``.
         sex: ``(batch, 1)`` float32, 1.0 male, 0.0 female.
+        empty: the same for one empty exposure, or for one each, from ``empty_exposure``.
     """
+    start = empty.expand_as(feature_map)
+    difference = feature_map.detach().float() - start
+    middles = (torch.arange(STEPS, device=feature_map.device) + 0.5) / STEPS
+    shares = middles.repeat_interleave(feature_map.shape[0]).view(-1, 1, 1, 1)  # (S*B, 1, 1, 1)
     with torch.enable_grad():
-        leaf = feature_map.detach().float().requires_grad_()
-        months = network.head(leaf, sex)  # (B,)
-        (gradient,) = torch.autograd.grad(months.sum(), leaf)
-    cells = (leaf.detach() * gradient).sum(dim=1)  # (B, R, C)
-    return Contributions(months=cells, intercept_months=months.detach() - cells.sum(dim=(1, 2)))
+        between = start.repeat(STEPS, 1, 1, 1) + shares * difference.repeat(STEPS, 1, 1, 1)
+        between = between.requires_grad_()
+        months = network.head(between, sex.repeat(STEPS, 1))  # (S*B,)
+        (gradient,) = torch.autograd.grad(months.sum(), between)
+    mean_gradient = gradient.view(STEPS, *feature_map.shape).mean(dim=0)
+    cells = (difference * mean_gradient).sum(dim=1)  # (B, R, C)
+    with torch.no_grad():
+        estimate = network.head(feature_map, sex)
+    return Contributions(months=cells, intercept_months=estimate - cells.sum(dim=(1, 2)))
 
 
-def onto_common_grid(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+def onto_source_grid(
+    cells: NDArray[np.float32], frame: Frame, *, input_size: int, rows: int, columns: int
+) -> NDArray[np.float32]:
     """Return one member's map on the grid that all members share, same sum.
 
-    The grid covers the whole source image, however it was squashed: field (0, 0) begins at pixel
-    (0, 0) and the last field ends with the last pixel.
+    The grid covers the whole source image: field (0, 0) begins at pixel (0, 0) and the last field
+    ends with the last pixel. With the symmetric padding of our networks cell ``i`` of stride ``s``
+    is centred on input pixel ``s * i``, not on the middle of its share of the input; it is spread
+    like a tent over what lies within ``s`` pixels of there. What lies outside the image belongs
+    to its edge.
 
     Args:
-        cells: ``(cell rows, cell columns)`` months in each cell of the last feature map.
+        cells: ``(cell rows, cell columns)`` months in each cell of the feature map.
+        frame: the part of the source image that the input shows.
+        input_size: side of the network's input, pixels.
+        rows: height of the source image.
+        columns: its width.
 
     Returns:
         ``(GRID, GRID)`` float32, months in each field.
     """
-    smooth = cv2.resize(cells, (GRID, GRID), interpolation=cv2.INTER_LINEAR)
-    smooth = smooth * np.float32(cells.size / smooth.size)
-    missing = float(cells.sum(dtype=np.float64)) - float(smooth.sum(dtype=np.float64))
-    fields: NDArray[np.float32] = (smooth + missing / smooth.size).astype(np.float32)
+    top, height = frame.top / rows, frame.height / rows
+    left, width = frame.left / columns, frame.width / columns
+    down = _tents(cells.shape[0], input_size=input_size, start=top, length=height)
+    across = _tents(cells.shape[1], input_size=input_size, start=left, length=width)
+    fields: NDArray[np.float32] = (down @ cells @ across.T).astype(np.float32)
     return fields
+
+
+def _tents(count: int, *, input_size: int, start: float, length: float) -> NDArray[np.float64]:
+    """Return ``(GRID, count)``, the share of each cell in each field; columns add up to 1."""
+    fine = (np.arange(GRID * SAMPLES) + 0.5) / (GRID * SAMPLES)
+    centres = start + (np.arange(count) * (input_size / count) + 0.5) / input_size * length
+    centres = np.clip(centres, fine[0], fine[-1])
+    distance = np.abs(fine[:, None] - centres[None, :]) / (length / count)
+    weights = np.maximum(1.0 - distance, 0.0).reshape(GRID, SAMPLES, count).sum(axis=1)
+    shares: NDArray[np.float64] = weights / weights.sum(axis=0, keepdims=True)
+    return shares
 
 
 def outline_peak(
