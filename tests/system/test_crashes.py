@@ -13,7 +13,7 @@ from tests.system.running import RunningWorker
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     # pynetdicom leaves the socket of a peer that was killed to the garbage collector
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
