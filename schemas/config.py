@@ -72,6 +72,14 @@ class ListenerSection(_Section):
     tls: ListenerTlsSection = ListenerTlsSection()
 
 
+class CommitmentKind(StrEnum):
+    """How a destination proves that it keeps what it took."""
+
+    NONE = "none"  #: not at all: its answer to the C-STORE is all
+    STORAGE_COMMITMENT = "storage_commitment"  #: by storage commitment (PS3.4 annex J)
+    FIND = "find"  #: by C-FIND at IMAGE level
+
+
 class PeerSection(_Section):
     """[[peer]] one application entity that sends to us, takes from us, or both."""
 
@@ -87,6 +95,8 @@ class PeerSection(_Section):
     destinations: tuple[str, ...] = ()
     objects: tuple[ObjectKind, ...] = (ObjectKind.SR, ObjectKind.SC)
     sr_classes: tuple[SrClass, ...] = (SrClass.COMPREHENSIVE, SrClass.ENHANCED, SrClass.BASIC_TEXT)
+    commitment: CommitmentKind = CommitmentKind.NONE
+    find_when_silent: bool = False  #: look by C-FIND when the storage commitment does not come
     tls: PeerTlsSection | None = None
 
 
@@ -195,6 +205,7 @@ class DeliverySection(_Section):
     longest_retry_seconds: float = Field(default=900, gt=0, le=86400)
     give_up_after_days: float = Field(default=7, gt=0, le=60)
     connect_timeout_seconds: float = Field(default=10, gt=0, le=300)
+    commitment_timeout_seconds: float = Field(default=1800, ge=1, le=86400)
     poll_seconds: float = Field(default=0.2, gt=0, le=60)
 
 

@@ -6,7 +6,7 @@ Each is tested against the same cases as the real thing (``tests/test_fakes.py``
 import socket
 import threading
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -16,12 +16,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import (
     PresentationContext,
     StoragePresentationContexts,
     VerificationPresentationContexts,
+)
+from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at run time
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    StudyRootQueryRetrieveInformationModelFind,
 )
 
 from schemas.estimates import (
@@ -161,8 +166,16 @@ class StoreRequest:
     association: int  #: 1 for the first association that this PACS accepted, and so on
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentQuestion:
+    """One N-ACTION for storage commitment that reached a FakePacs."""
+
+    transaction_uid: str
+    references: tuple[tuple[str, str], ...]  #: SOP class and instance of each object
+
+
 class FakePacs:
-    """A real Storage and Verification SCP on the loopback that records and obeys.
+    """A real archive on the loopback that records and obeys: storage, proof, query, echo.
 
     ``port`` stays the same through ``go_down`` and ``come_up``. Everything that tells it how to
     behave may be called at any time, from any thread.
@@ -173,6 +186,10 @@ class FakePacs:
     ) -> None:
         self.ae_title = ae_title
         self.port = port
+        self.reports_at_once = False  #: storage commitment: on the association of the request
+        self.commitment_status = SUCCESS  #: the answer to a request for storage commitment
+        self.find_status = SUCCESS  #: the last answer to a C-FIND
+        self._questions: list[CommitmentQuestion] = []
         self.duplicate_status = SUCCESS  #: the answer to an instance that it already has
         self._refused_classes = frozenset(refused_classes)
         self._statuses: list[tuple[int, str | None]] = []
@@ -227,6 +244,26 @@ class FakePacs:
         if self._application is not None:
             self._application.require_calling_aet = list(calling_aes)
 
+    def lose(self, *sop_instance_uids: str) -> None:
+        """Forget objects that it had taken."""
+        with self._changed:
+            for uid in sop_instance_uids or tuple(self._stored):
+                del self._stored[uid]
+
+    def report(self, question: CommitmentQuestion, *, port: int, times: int = 1) -> list[int]:
+        """Report on a new association to our listener; return what it answered each time."""
+        entity = AE(self.ae_title)
+        entity.add_requested_context(StorageCommitmentPushModel)
+        role = build_role(StorageCommitmentPushModel, scp_role=True)
+        line = entity.associate("127.0.0.1", port, ae_title="BONEAGE", ext_neg=[role])
+        if not line.is_established:
+            raise ConnectionError(f"{self.ae_title}: nobody takes the report")
+        try:
+            answers = [self._report(line, question) for _ in range(times)]
+        finally:
+            line.release()
+        return answers
+
     def drop(self, *drops: Drop) -> None:
         """Cut the next transfers, one each, in these ways."""
         with self._changed:
@@ -267,6 +304,8 @@ class FakePacs:
             evt_handlers=[
                 (evt.EVT_C_STORE, self._handle_store),
                 (evt.EVT_C_ECHO, lambda _event: SUCCESS),
+                (evt.EVT_N_ACTION, self._handle_action),
+                (evt.EVT_C_FIND, self._handle_find),
                 (evt.EVT_PDU_RECV, self._handle_pdu),
                 (evt.EVT_CONN_OPEN, self._handle_connection),
                 (evt.EVT_ESTABLISHED, self._handle_established),
@@ -287,6 +326,12 @@ class FakePacs:
         """Return what it holds, by SOP Instance UID: what a reader at this PACS would see."""
         with self._changed:
             return dict(self._stored)
+
+    @property
+    def questions(self) -> tuple[CommitmentQuestion, ...]:
+        """Return every request for storage commitment, in order."""
+        with self._changed:
+            return tuple(self._questions)
 
     @property
     def held_count(self) -> int:
@@ -311,9 +356,13 @@ class FakePacs:
     # what pynetdicom calls
 
     def _contexts(self) -> list[PresentationContext]:
+        services = [
+            build_context(StorageCommitmentPushModel),
+            build_context(StudyRootQueryRetrieveInformationModelFind),
+        ]
         return VerificationPresentationContexts + [
             context
-            for context in StoragePresentationContexts
+            for context in [*StoragePresentationContexts, *services]
             if str(context.abstract_syntax) not in self._refused_classes
         ]
 
@@ -337,6 +386,52 @@ class FakePacs:
                 self._drops.pop(0)
         if is_cut:
             event.assoc.abort(block=False)
+
+    def _handle_action(self, event: evt.Event) -> tuple[int, None]:
+        asked = event.action_information
+        question = CommitmentQuestion(
+            transaction_uid=str(asked.TransactionUID),
+            references=tuple(
+                (str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID))
+                for item in asked.ReferencedSOPSequence
+            ),
+        )
+        with self._changed:
+            self._questions.append(question)
+            self._changed.notify_all()
+        if self.reports_at_once and self.commitment_status == SUCCESS:
+            threading.Thread(target=self._report, args=(event.assoc, question), daemon=True).start()
+        return self.commitment_status, None
+
+    def _report(self, line: Any, question: CommitmentQuestion) -> int:  # noqa: ANN401 - pynetdicom's
+        report = Dataset()
+        report.TransactionUID = question.transaction_uid
+        held = self.stored
+        kept = [each for each in question.references if each[1] in held]
+        lost = [each for each in question.references if each[1] not in held]
+        if kept:
+            report.ReferencedSOPSequence = [_reference(*each) for each in kept]
+        if lost:
+            report.FailedSOPSequence = [_reference(*each, reason=0x0112) for each in lost]
+        answer, _ = line.send_n_event_report(
+            report,
+            2 if lost else 1,
+            StorageCommitmentPushModel,
+            StorageCommitmentPushModelInstance,
+        )
+        return int(answer.Status)
+
+    def _handle_find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        asked = event.identifier
+        keys = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        if asked.QueryRetrieveLevel == "IMAGE" and self.find_status == SUCCESS:
+            for each in self.stored.values():
+                if all(asked[key].value == each[key].value for key in keys):
+                    found = Dataset()
+                    for key in keys:
+                        setattr(found, key, each[key].value)
+                    yield 0xFF00, found
+        yield self.find_status, None
 
     def _handle_store(self, event: evt.Event) -> int:
         if not self._is_open.is_set():
@@ -380,3 +475,12 @@ class FakePacs:
             if key in self._standing_status:
                 return self._standing_status[key]
         return self.duplicate_status if uid in self._stored else SUCCESS
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str, *, reason: int | None = None) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    if reason is not None:
+        item.FailureReason = reason
+    return item

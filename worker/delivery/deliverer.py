@@ -7,6 +7,7 @@ from datetime import datetime
 
 from schemas.config import DeliverySection, PeerSection
 from schemas.errors import TransientError
+from worker.delivery.confirmer import Confirmer
 from worker.delivery.lane import Lane
 from worker.delivery.objects import ResultFiles
 from worker.delivery.sender import Sender
@@ -45,6 +46,14 @@ class Deliverer:
                     ae_title=ae_title,
                     files=files,
                     connect_timeout_seconds=section.connect_timeout_seconds,
+                ),
+                confirmer=Confirmer(
+                    outbox.commitments,
+                    peer,
+                    ae_title=ae_title,
+                    files=files,
+                    section=section,
+                    now=now,
                 ),
                 destination=peer.name,
                 section=section,

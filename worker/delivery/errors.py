@@ -138,6 +138,46 @@ class UnexpectedError(BoneAgeError):
         )
 
 
+class ProofRefusedError(TransientError):
+    """The peer does not answer the question whether it keeps an object."""
+
+    code = "delivery.proof_refused"
+
+    def __init__(self, *, peer: str, how: str, status: int | None) -> None:
+        """``status`` None: it rejected the presentation context."""
+        what = "rejected the presentation context" if status is None else f"answered 0x{status:04X}"
+        super().__init__(
+            f"{peer} took the object, but {what} of our {how}. It is asked again by itself. Allow "
+            f"{how} for our AE title there, or set commitment of [[peer]] {peer} to what it can."
+        )
+
+
+class NoProofError(TransientError):
+    """The peer took the object and did not prove in time that it keeps it."""
+
+    code = "delivery.no_proof"
+
+    def __init__(self, *, peer: str, how: str) -> None:
+        super().__init__(
+            f"{peer} took the object, but did not prove by {how} that it keeps it. The same bytes "
+            "are sent again by themselves. If this lasts: is our AE title with our port known "
+            "there, so that its report can reach us?"
+        )
+
+
+class NeverProvedError(PermanentError):
+    """The peer took the object again and again and never proved that it keeps it."""
+
+    code = "delivery.never_proved"
+
+    def __init__(self, *, peer: str, days: float) -> None:
+        super().__init__(
+            f"{peer} takes the object, but for {days:g} days (give_up_after_days) has not proved "
+            f"that it keeps it. Look whether it lies there, set commitment of [[peer]] {peer} to "
+            "what it can, then `boneage jobs requeue --deliver-only`."
+        )
+
+
 class GivenUpError(PermanentError):
     """The destination was away for longer than we are told to wait."""
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from schemas.config import DeliverySection
 from schemas.errors import BoneAgeError, LeaseLostError, TransientError
 from schemas.jobs import OutboxClaim, RetryPolicy
+from worker.delivery.confirmer import Confirmer
 from worker.delivery.errors import (
     DestinationAwayError,
     DiskError,
@@ -42,6 +43,7 @@ class Lane:
         outbox: Outbox,
         sender: Sender,
         *,
+        confirmer: Confirmer,
         destination: str,
         section: DeliverySection,
         now: Callable[[], datetime],
@@ -49,6 +51,7 @@ class Lane:
         self.destination = destination
         self._outbox = outbox
         self._sender = sender
+        self._confirmer = confirmer
         self._now = now
         self._lease = timedelta(seconds=section.lease_seconds)
         self._give_up_after = timedelta(days=section.give_up_after_days)
@@ -63,9 +66,13 @@ class Lane:
         self._times_away = 0  # in a row
 
     def run_once(self) -> bool:
-        """Deliver one object if one is due and the lane does not rest; say whether."""
+        """Send one object and ask for proofs, unless the lane rests; say if anything was due."""
         if self._rests():
             return False
+        is_sent = self._send_one()
+        return self._confirm() or is_sent
+
+    def _send_one(self) -> bool:
         claim = self._outbox.claim(lease=self._lease, destinations=(self.destination,))
         if claim is None:
             self._sender.close()
@@ -76,9 +83,17 @@ class Lane:
             log.warning("delivery.lease_lost", **_names(claim), code=lost.code)
         return True
 
+    def _confirm(self) -> bool:
+        try:
+            return not self._rests() and self._confirmer.run_once()
+        except DestinationAwayError:
+            self._rest()
+            return True
+
     def close(self) -> None:
-        """End the association in good manners."""
+        """End the associations in good manners."""
         self._sender.close()
+        self._confirmer.close()
 
     def abort(self) -> None:
         """Cut a transfer that takes too long for a clean stop, from any thread.
@@ -87,6 +102,7 @@ class Lane:
         """
         self._is_aborted.set()
         self._sender.abort()
+        self._confirmer.abort()
 
     def _deliver(self, claim: OutboxClaim) -> None:
         started = time.monotonic()
@@ -109,7 +125,12 @@ class Lane:
 
     def _settle(self, claim: OutboxClaim, sent: Sent, *, seconds: float) -> None:
         self._rests_until, self._times_away = None, 0
-        self._outbox.mark_sent(claim, sop_instance_uid=sent.sop_instance_uid, status=sent.status)
+        self._outbox.mark_sent(
+            claim,
+            sop_instance_uid=sent.sop_instance_uid,
+            status=sent.status,
+            confirm_after=self._confirmer.confirm_after,
+        )
         status = f"0x{sent.status:04X}"
         log.info("delivery.sent", **_names(claim), status=status, seconds=round(seconds, 3))
 

@@ -15,7 +15,7 @@ from schemas.config import SrClass
 from schemas.jobs import ObjectKind
 from schemas.results import CAPTURE_FILE, CONTENT_FILE, HEADER_FILE, ResultContent, object_file
 from worker.delivery.errors import ResultFileError
-from worker.delivery.scu import StoredObject
+from worker.delivery.scu import InstancePlace, StoredObject
 from worker.files import sync_folder, write_durably
 from worker.reporting.identities import SR_CLASS_UIDS
 
@@ -71,6 +71,17 @@ class ResultFiles:
                 header = _read(folder, HEADER_FILE)
                 _write_once(folder / name, _encode(self._build(content, header, sop_class=sr)))
         return self._checked(folder, name)
+
+    def place_of(
+        self, result_folder: str, *, kind: ObjectKind, sop_class_uid: str
+    ) -> InstancePlace:
+        """Return where an object of the result belongs; errors as in ``content``."""
+        found = _read(self._root / result_folder, object_file(kind, sop_class_uid))
+        return InstancePlace(
+            study_instance_uid=str(found.StudyInstanceUID),
+            series_instance_uid=str(found.SeriesInstanceUID),
+            sop_instance_uid=str(found.SOPInstanceUID),
+        )
 
     def _checked(self, folder: Path, name: str) -> StoredObject:
         """Compare an object with the image's header once more, before it leaves the house."""

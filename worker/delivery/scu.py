@@ -9,19 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association as WireAssociation
+from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at run time
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    StudyRootQueryRetrieveInformationModelFind,
+)
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from schemas.config import PeerSection
+from schemas.jobs import CommitmentRequest, OwedProof
 from worker.delivery.errors import NoAnswerError, PeerUnreachableError
 from worker.tls import TlsFilesError, TlsSocket, calling_context
 
 MAXIMUM_PDU_SIZE = 131072  # what dcmtk and Orthanc allow at most; measured: 3x faster than 16384
 ANSWER_SECONDS = 60.0  # for a PACS that stores to a slow archive before it answers
 SLOWEST_BYTES_PER_SECOND = 125_000.0  # 1 Mbit/s: a transfer at this pace is not cut
+
+_PENDING = (0xFF00, 0xFF01)  # PS3.4 table C.4-1: another match follows
 
 #: the standard demands Implicit VR of everybody (PS3.5 10.1); our files are Explicit VR
 _TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -35,6 +45,15 @@ class StoredObject:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstancePlace:
+    """Where an object lies in the hierarchy of patients, studies and series."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
 
 
 class Association:
@@ -82,6 +101,52 @@ class Association:
             raise self._no_answer()
         return int(answer.Status)
 
+    def request_commitment(self, request: CommitmentRequest) -> int:
+        """Ask the peer to commit itself to objects (PS3.4 J.3.2); return its status.
+
+        Raises:
+            NoAnswerError: the association ended, or the answer did not come in time.
+        """
+        question = Dataset()
+        question.TransactionUID = request.transaction_uid
+        question.ReferencedSOPSequence = [_reference(proof) for proof in request.proofs]
+        try:
+            answer, _ = self._wire.send_n_action(
+                question, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            )
+        except RuntimeError:  # the association has ended
+            raise self._no_answer() from None
+        if "Status" not in answer:
+            raise self._no_answer()
+        return int(answer.Status)
+
+    def find_instance(self, place: InstancePlace) -> tuple[bool, int]:
+        """Ask whether the peer shows an object (C-FIND at IMAGE level); return that and the status.
+
+        Raises:
+            NoAnswerError: the association ended, or the answer did not come in time.
+        """
+        question = Dataset()
+        question.QueryRetrieveLevel = "IMAGE"
+        question.StudyInstanceUID = place.study_instance_uid
+        question.SeriesInstanceUID = place.series_instance_uid
+        question.SOPInstanceUID = place.sop_instance_uid
+        is_found = False
+        try:
+            for answer, found in self._wire.send_c_find(
+                question, StudyRootQueryRetrieveInformationModelFind
+            ):
+                if "Status" not in answer:
+                    raise self._no_answer()
+                if answer.Status not in _PENDING:
+                    return is_found, int(answer.Status)
+                is_found |= found is not None and found.get("SOPInstanceUID") == (
+                    place.sop_instance_uid
+                )
+        except RuntimeError:  # the association has ended
+            raise self._no_answer() from None
+        raise self._no_answer()
+
     def release(self) -> None:
         """End it in good manners; harmless when it has ended already."""
         if self.is_open:
@@ -117,8 +182,11 @@ def open_association(
     sop_class_uids: Iterable[str],
     connect_timeout_seconds: float,
     answer_seconds: float = ANSWER_SECONDS,
+    handlers: Iterable[EventHandlerType] = (),
 ) -> Association:
     """Return an association with ``peer`` in which these classes were proposed.
+
+    ``handlers`` answer what the peer asks of us on it.
 
     A peer that rejects every class also gives an association: one that is not open and takes
     nothing.
@@ -144,7 +212,10 @@ def open_association(
             ],
             ae_title=peer.ae_title,
             max_pdu=MAXIMUM_PDU_SIZE,
-            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: entity.note_connected())],
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, lambda _event: entity.note_connected()),
+                *handlers,
+            ],
         )
     except socket.gaierror:
         raise _unreachable(peer, found="its name cannot be resolved") from None
@@ -154,6 +225,13 @@ def open_association(
         found = _why_not(wire) if entity.is_connected else entity.why_not_connected
         raise _unreachable(peer, found=found)
     return Association(wire, entity, peer=peer.name, answer_seconds=answer_seconds)
+
+
+def _reference(proof: OwedProof) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = proof.sop_class_uid
+    item.ReferencedSOPInstanceUID = proof.sop_instance_uid
+    return item
 
 
 def _unreachable(peer: PeerSection, *, found: str) -> PeerUnreachableError:

@@ -117,13 +117,14 @@ class Commitments:
             if _is_unproved(row):
                 _confirm(book, row, job, how=how)
 
-    def look_again(self, proof: OwedProof, *, delay: timedelta) -> None:
-        """Let an object that was not found yet be looked for again."""
+    def look_again(self, proof: OwedProof, *, delay: timedelta, error: str) -> None:
+        """Let an object that was not found yet be looked for again; ``error`` "": nothing wrong."""
         with self._ledger() as book:
             row = locked_row(book, proof.outbox_id)
             if _is_unproved(row):
                 row.run_after = book.at + delay
                 row.commitment_rounds += 1
+                row.error = error or None
 
     def send_again(self, proof: OwedProof, *, delay: timedelta, error: str) -> None:
         """Send the same bytes again: there is no proof that the destination keeps them."""
