@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -39,9 +39,19 @@ class Applicant:
 class Admission:
     """Decides about each association that is asked for; shared by all their threads."""
 
-    def __init__(self, section: ListenerSection, *, peers: Sequence[PeerSection]) -> None:
+    def __init__(
+        self,
+        section: ListenerSection,
+        *,
+        peers: Sequence[PeerSection],
+        reporters: Collection[str] = (),
+    ) -> None:
+        """``reporters`` are AE titles that come in to report, whether or not they may send."""
         self._section = section
         self._senders = [peer for peer in peers if peer.sender]
+        self._callers = [
+            peer for peer in peers if peer.sender or peer.ae_title.strip() in reporters
+        ]
         self._titles = frozenset(peer.ae_title.strip() for peer in peers)
         self._admitted: dict[Association, Applicant] = {}
         self._lock = threading.Lock()
@@ -50,6 +60,12 @@ class Admission:
     def is_open_to_somebody(self) -> bool:
         """Say whether anybody at all may send."""
         return bool(self._senders) or self._section.accept_unknown_calling_ae
+
+    def may_send(self, calling_ae: str) -> bool:
+        """Say whether images are taken from ``calling_ae``; a peer that may only report may not."""
+        if any(one.ae_title.strip() == calling_ae for one in self._senders):
+            return True
+        return self._section.accept_unknown_calling_ae and calling_ae not in self._titles
 
     def admit(self, association: Association, applicant: Applicant) -> None:
         """Let ``association`` in; it counts until it ends.
@@ -70,7 +86,7 @@ class Admission:
 
     def _require_sender(self, applicant: Applicant) -> None:
         """Whoever is configured is held to it, even where unknown senders are let in."""
-        named = [one for one in self._senders if one.ae_title.strip() == applicant.calling_ae]
+        named = [one for one in self._callers if one.ae_title.strip() == applicant.calling_ae]
         if any(_may_come_from(applicant.address, peer) for peer in named):
             return
         if named:

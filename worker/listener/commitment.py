@@ -5,36 +5,34 @@ from datetime import timedelta
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import build_context, evt
-from pynetdicom.presentation import PresentationContext
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at run time
     StorageCommitmentPushModel,
 )
 
 from schemas.config import CommitmentKind, PeerSection
+from worker.listener.errors import NOT_AUTHORISED, PROCESSING_FAILURE, SUCCESS
 from worker.logs import log
 from worker.queue.commitments import Commitments
 from worker.reporting.commitment_report import CommitmentReportError, read_commitment_report
 
-SUCCESS = 0x0000
-PROCESSING_FAILURE = 0x0110  # PS3.7 annex C.5
 INVALID_ARGUMENT = 0x0115  # PS3.7 annex C.5
-NOT_AUTHORISED = 0x0124  # PS3.7 annex C.5
 #: how long an object that is not kept waits before it is sent again; it doubles with each round
 _RESEND_AFTER = timedelta(seconds=30)
 
 
-def commitment_context() -> PresentationContext:
-    """Return the context in which an archive reports: it is the SCP, we the SCU (PS3.7 D.3.3.4).
+def allow_reports(application: AE) -> None:
+    """Let archives report: in this context they are the SCP, and we the SCU (PS3.7 D.3.3.4).
 
-    The roles are answered as (False, True): strict archives want exactly that.
+    The roles are answered as (False, True): strict archives want exactly that. It is added last,
+    because pynetdicom forgets the roles of contexts that are set as a list.
     """
-    context = build_context(
-        StorageCommitmentPushModel, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+    application.add_supported_context(
+        StorageCommitmentPushModel,
+        [ExplicitVRLittleEndian, ImplicitVRLittleEndian],
+        scu_role=False,
+        scp_role=True,
     )
-    context.scu_role = False
-    context.scp_role = True
-    return context
 
 
 class CommitmentReports:

@@ -7,6 +7,7 @@ OUT_OF_RESOURCES = 0xA700  # PS3.4 table B.2-1
 DATASET_DOES_NOT_MATCH = 0xA900  # PS3.4 table B.2-1
 CANNOT_UNDERSTAND = 0xC000  # PS3.4 table B.2-1
 CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 annex C.5
+NOT_AUTHORISED = 0x0124  # PS3.7 annex C.5
 PROCESSING_FAILURE = 0x0110  # PS3.7 annex C.5
 
 
@@ -118,6 +119,21 @@ class WrongClassError(StoreRefusedError, PermanentError):
         super().__init__(
             "The request names another SOP class than its presentation context. It was not kept. "
             "Ask the sender to propose a context for each SOP class."
+        )
+
+
+class NotASenderError(StoreRefusedError, PermanentError):
+    """A peer that may report to us, or is called by us, sent an image."""
+
+    code = "receive.not_a_sender"
+    status = NOT_AUTHORISED
+    comment = "Not allowed to send to this receiver"
+    is_audited = False  # a peer that goes on and on must not fill the database
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The peer is configured with sender = false, so its image was not kept. If it should "
+            "send images, set sender = true for its [[peer]]."
         )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from schemas.jobs import Arrival, Receipt
+from schemas.jobs import Arrival, Priority, Receipt
 from schemas.results import SOFTWARE_NAME
 from worker.listener.contexts import SECONDARY_CAPTURES
 from worker.listener.errors import (
@@ -28,6 +28,7 @@ class Origin:
     called_ae: str
     peer_address: str
     context_class_uid: str  #: abstract syntax of the presentation context
+    priority: Priority = Priority.MEDIUM
 
 
 class Reception:
@@ -94,6 +95,7 @@ class Reception:
             calling_ae=origin.calling_ae,
             called_ae=origin.called_ae,
             peer_address=origin.peer_address,
+            priority=origin.priority,
         )
         try:
             return self._queue.receive(arrival)

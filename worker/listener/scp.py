@@ -5,20 +5,23 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
+from types import MappingProxyType
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from schemas.config import ListenerSection, PeerSection
-from schemas.jobs import Receipt
+from schemas.jobs import Priority, Receipt
 from worker.listener.admission import Admission, Applicant, RefusalRecord
+from worker.listener.commitment import CommitmentReports, allow_reports
 from worker.listener.contexts import supported_contexts
 from worker.listener.errors import (
     PROCESSING_FAILURE,
     SUCCESS,
     AssociationRefusedError,
     HandshakeError,
+    NotASenderError,
     StoreRefusedError,
 )
 from worker.listener.reception import Origin, Reception
@@ -29,6 +32,8 @@ from worker.logs import log
 from worker.queue.jobs import JobQueue
 from worker.tls import listening_context, names_in
 
+#: Priority (0000,0700), PS3.7 table 9.3-1
+_PRIORITIES = MappingProxyType({1: Priority.HIGH, 0: Priority.MEDIUM, 2: Priority.LOW})
 _MEGABYTE = 1_000_000
 _ACCEPT_POLL_SECONDS = 0.1  #: how soon `stop` is noticed
 _ABORT_SECONDS = 5.0  #: for the peers to close; pynetdicom's timer ends those that do not
@@ -50,7 +55,8 @@ class Listener:
         queue: JobQueue,
     ) -> None:
         self._section = section
-        self._admission = Admission(section, peers=peers)
+        self._reports = CommitmentReports(queue.commitments, peers=peers)
+        self._admission = Admission(section, peers=peers, reporters=self._reports.ae_titles)
         self._refusals = RefusalRecord(queue)
         self._spool = spool
         self._reception = Reception(spool=spool, queue=queue)
@@ -109,6 +115,7 @@ class Listener:
                 (evt.EVT_REQUESTED, self._handle_requested),
                 (evt.EVT_C_ECHO, self._handle_echo),
                 (evt.EVT_C_STORE, self._handle_store),
+                (evt.EVT_N_EVENT_REPORT, self._reports.handle),
             ],
             receiving=Receiving(
                 open_incoming=partial(self._spool.open, limit_bytes=limit_bytes),
@@ -150,6 +157,7 @@ class Listener:
         section = self._section
         application = AE(section.ae_title)
         application.supported_contexts = supported_contexts()
+        allow_reports(application)
         application.maximum_pdu_size = section.maximum_pdu_size
         # ours count associations alone, and let nobody in who asks; see ``Admission``
         application.maximum_associations = section.maximum_associations + 2 * MOST_HALF_OPEN
@@ -229,10 +237,13 @@ class Listener:
             called_ae=_called_ae(association),
             peer_address=str(association.requestor.address),
             context_class_uid=str(event.context.abstract_syntax),
+            priority=_PRIORITIES.get(getattr(event.request, "Priority", 0), Priority.MEDIUM),
         )
         provider = _provider(association)
         name = str(event.dataset_path)
         try:
+            if not self._admission.may_send(origin.calling_ae):
+                raise NotASenderError
             return self._reception.keep(provider.take(name), origin)
         finally:
             provider.done(name)

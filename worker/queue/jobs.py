@@ -24,6 +24,7 @@ from schemas.tables import Job, Output
 from worker.queue import views
 from worker.queue.arrivals import take_in
 from worker.queue.claims import claim_of, held, take_oldest_due
+from worker.queue.commitments import Commitments
 from worker.queue.database import reading
 from worker.queue.endings import fail_job, mark_examined
 from worker.queue.ledger import Detail, Ledger, ledger
@@ -74,6 +75,11 @@ class JobQueue:
         ours = sa.select(Output.id).where(Output.sop_instance_uid == sop_instance_uid)
         with reading(self._engine) as session:
             return session.scalar(ours) is not None
+
+    @property
+    def commitments(self) -> Commitments:
+        """Return what is known of the proofs that destinations owe us."""
+        return Commitments(self._engine, now=self._now, actor=self._actor)
 
     # --- a worker and its claim
 
