@@ -120,9 +120,11 @@ def test_a_report_that_makes_no_sense_is_refused(site: Site) -> None:
     entity.add_requested_context(StorageCommitmentPushModel)
     role = build_role(StorageCommitmentPushModel, scp_role=True)
     line = entity.associate("127.0.0.1", site.port, ae_title="BONEAGE", ext_neg=[role])
+    nonsense = Dataset()
+    nonsense.RetrieveAETitle = "PACS"
     try:
         answer, _ = line.send_n_event_report(
-            Dataset(), 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            nonsense, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
     finally:
         line.release()
