@@ -96,7 +96,7 @@ class Member(_Strict):
     age_mean_months: float
     age_sd_months: float
     recipe: str
-    validation_mae_months: float
+    validation_mae_months: float | None = None  #: None: nobody has measured it here
     #: None: one of ours, which reads the release's own working image
     preprocessing: MemberPreprocessing | None = None
     imported: ImportedNetwork | None = None

@@ -72,7 +72,7 @@ class FastSurferMask(nn.Module):
         values = self.bottleneck(values)
         for level in (4, 3, 2, 1):
             skip, places = kept[level - 1]
-            values = torch.maximum(functional.max_unpool2d(values, places, [2]), skip)
+            values = torch.maximum(functional.max_unpool2d(values, places, [2, 2]), skip)
             values = self.get_submodule(f"decode{level}")(values)
         hand: Tensor = self.classifier(values).softmax(dim=1)[:, 1]
         return hand

@@ -35,7 +35,7 @@ from models.release.importing.errors import (
     UnknownLayoutError,
 )
 from models.release.importing.unpickle import Checkpoint, read_checkpoint
-from models.release.manifest import CARD_FILE, RELEASES, digest_of_file
+from models.release.manifest import CARD_FILE, RELEASES, digest_of_file, read_manifest
 from models.release.write import write_manifest
 from models.transforms import DEFAULT_RULE
 from schemas.estimates import HandImage, ReleaseIdentity
@@ -284,15 +284,15 @@ def import_release(
     try:
         _fill(beside, converted, new)
         beside.chmod(0o755)  # mkdtemp's folder is its maker's alone
-        estimator = load_estimator(beside)
+        manifest, identity = read_manifest(beside)
         beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return ImportedRelease(
         folder=folder,
-        identity=estimator.release,
+        identity=identity,
         members=tuple(one.name for one in converted.members),
-        decisions=estimator.manifest.decisions or (),
+        decisions=manifest.decisions or (),
     )
 
 
