@@ -24,7 +24,9 @@ from worker.logs import log
 if TYPE_CHECKING:
     from sqlalchemy import Engine
     from starlette.applications import Starlette
+    from starlette.routing import Route
 
+    from worker.http.access import Token
     from worker.inference.estimate import ImageReader
     from worker.operations.seal import AuditSeal
     from worker.queue.audit import AuditTrail
@@ -360,8 +362,31 @@ def http_application(config: Config) -> "Starlette":
             *metrics_routes(metrics),
             *status_routes(status),
             *job_routes(queue, token, describe_job=job_record, describe_event=event_record),
+            *(_upload_routes(config, token, opened) if config.http.predict.enabled else ()),
         ]
     )
+
+
+def _upload_routes(config: Config, token: "Token", opened: "Engine") -> "list[Route]":
+    """Return what reads images by HTTP; torch is loaded when the first one comes."""
+    from worker.http.pages import Pages
+    from worker.http.predict import predict_routes
+    from worker.http.predictor import Predictor
+    from worker.http.upload import UploadPage, upload_routes
+    from worker.queue.database import installation_id
+
+    section = config.http.predict
+
+    def load() -> "ImageReader":
+        identity = installation_id(opened)
+        return image_reader(config, installation_id=identity, device=section.device)
+
+    predictor = Predictor(load, now=now)
+    asked = token if section.require_token else None
+    limit = section.largest_upload_megabytes
+    page = UploadPage(pages=Pages(), predictor=predictor, token=asked, limit_megabytes=limit)
+    routes = predict_routes(predictor, asked, limit_megabytes=limit, version=software_version())
+    return [*routes, *upload_routes(page)]
 
 
 def _actor(process: str) -> str:

@@ -1,10 +1,11 @@
 """One image in, one finding out: what the release says, the page that shows it, and its SC."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,16 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What the release says about one image, before anything is drawn or reported."""
+
+    content: ResultContent
+    pixels: NDArray[np.float32]  #: ``(rows, columns)`` display values, bone bright
+    heatmap: Heatmap  #: of the first estimate
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Everything that is made of one image; nothing of it is on disk yet."""
 
@@ -81,6 +92,19 @@ class ImageReader:
     def read(
         self, image: ReceivedImage, revision: Revision = FIRST, *, sex: Sex | None = None
     ) -> Finding:
+        """Return the estimate for one image, or both where the sex is unknown, with its report.
+
+        Args and raises as ``examine``.
+        """
+        examined = self.examine(image, revision, sex=sex)
+        laps = _Laps(examined.timings_ms)
+        return self._finding(
+            image, examined.content, laps, pixels=examined.pixels, heatmap=examined.heatmap
+        )
+
+    def examine(
+        self, image: ReceivedImage, revision: Revision = FIRST, *, sex: Sex | None = None
+    ) -> Examination:
         """Return the estimate for one image, or both where the sex is unknown.
 
         Args:
@@ -106,8 +130,12 @@ class ImageReader:
         reading = self._estimator.read([HandImage(pixels=pixels, sexes=sexes)])[0]
         laps.end("read")
         blank = self._content(source, revision, outcome=Outcome.ESTIMATED)
-        content = self._estimated(image, reading, verdict, blank)
-        return self._finding(image, content, laps, pixels=pixels, heatmap=reading.heatmap)
+        return Examination(
+            content=self._estimated(image, reading, verdict, blank),
+            pixels=pixels,
+            heatmap=reading.heatmap,
+            timings_ms=laps.milliseconds,
+        )
 
     def refuse(
         self,
@@ -202,10 +230,10 @@ class ImageReader:
 
 
 class _Laps:
-    """How long each step took."""
+    """How long each step took, after those that were taken before."""
 
-    def __init__(self) -> None:
-        self.milliseconds: dict[str, float] = {}
+    def __init__(self, before: Mapping[str, float] = MappingProxyType({})) -> None:
+        self.milliseconds = dict(before)
         self._since = perf_counter()
 
     def end(self, step: str) -> None:

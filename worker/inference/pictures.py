@@ -46,8 +46,17 @@ def read_picture(path: Path) -> Stored:
         UnsuitableImageError: not a picture, or one with colours.
         OSError: the file cannot be read.
     """
-    content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    decoded = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    return decode_picture(path.read_bytes())
+
+
+def decode_picture(content: bytes) -> Stored:
+    """Return the grey values of a picture that is in memory; as ``read_picture``.
+
+    Raises:
+        UnsuitableImageError: not a picture, or one with colours.
+    """
+    encoded = np.frombuffer(content, dtype=np.uint8)
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
         raise UnsuitableImageError(
             RefusalReason.UNREADABLE_PIXELS,

@@ -1,5 +1,6 @@
 """A real server on the loopback, in front of a real database with jobs of every fate in it."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,7 +18,7 @@ from tests.fakes import Clock
 from tests.worker.queue.makers import RETRY, arrival, claimed, send_all, settled, taken
 from worker import app
 from worker.http.server import HttpServer
-from worker.queue.database import open_engine, sqlite_url, upgrade
+from worker.queue.database import DATABASE_FILE, open_engine, sqlite_url, upgrade
 from worker.queue.jobs import JobQueue
 from worker.queue.outbox import Outbox
 from worker.queue.periodic import PeriodicRuns
@@ -60,8 +61,18 @@ class Room:
         PeriodicRuns(self.engine, now=self.clock).note("seal", is_success=True)
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("empty")
+    engine = open_engine(sqlite_url(folder))
+    upgrade(engine, backup_folder=None)
+    engine.dispose()
+    return folder / DATABASE_FILE
+
+
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
+def room(tmp_path: Path, empty_database: Path) -> Iterator[Room]:
+    shutil.copy(empty_database, tmp_path)
     (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "token").chmod(0o600)
     settings = {
@@ -70,7 +81,6 @@ def room(tmp_path: Path) -> Iterator[Room]:
         "http": {"enabled": True, "port": 0, "token_file": tmp_path / "token"},
     }
     engine = open_engine(sqlite_url(tmp_path))
-    upgrade(engine, backup_folder=None)
     yield Room(root=tmp_path, engine=engine, config=Config.model_validate(settings))
     engine.dispose()
 
