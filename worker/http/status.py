@@ -135,7 +135,7 @@ def _backlogs(snapshot: Snapshot) -> list[tuple[JobState, int, str]]:
 def _peer_row(peer: PeerSection, snapshot: Snapshot) -> PeerRow:
     roles = [name for name, has in (("sends", peer.sender), ("takes", peer.destination)) if has]
     figures = next((one for one in snapshot.destinations if one.destination == peer.name), None)
-    state, words = _peer_state(figures, snapshot)
+    state, words = _peer_state(figures, snapshot) if peer.destination else ("idle", "")
     return PeerRow(
         name=peer.name,
         role=" and ".join(roles) or "not in use",
