@@ -78,7 +78,9 @@ def start_site(tmp_path: Path, engine: Engine) -> Iterator[StartSite]:
     ) -> Site:
         clock = Clock()
         queue = queue or JobQueue(engine, now=clock, actor="listen", release="r1", retry=RETRY)
-        spool = Spool(StorageSection(root=tmp_path, high_mark_percent=100, low_mark_percent=100))
+        marks: dict[str, object] = {"high_mark_percent": 100, "low_mark_percent": 100}
+        marks |= {key: settings.pop(key) for key in marks if key in settings}
+        spool = Spool(StorageSection.model_validate({"root": tmp_path, **marks}))
         listener = Listener(
             ListenerSection.model_validate({"port": 0, **settings}),
             peers=peers or [PeerSection(name=title, ae_title=title) for title in senders],

@@ -1,9 +1,11 @@
 """A listener process that kills itself, as a power cut would, at the step it is told.
 
-Run as ``python -m tests.worker.listener.dying_listener ROOT STEP``; it prints its port. STEP is
-"before_rename", "before_commit", "after_commit" or "never".
+Run as ``python -m tests.worker.listener.dying_listener ROOT STEP [SETTINGS]``; it prints its
+port. STEP is "before_rename", "before_commit", "after_commit" or "never", SETTINGS is [listener] as
+a JSON object.
 """
 
+import json
 import os
 import signal
 import sys
@@ -60,8 +62,8 @@ class TellingListener(Listener):
         sys.stdout.flush()
 
 
-def main(root: Path, step: str) -> None:
-    configure_logging()
+def main(root: Path, step: str, settings: str = "{}") -> None:
+    configure_logging(json_lines=True)
     queue = DyingQueue(
         open_engine(sqlite_url(root)),
         now=lambda: datetime.now(tz=UTC),
@@ -73,7 +75,7 @@ def main(root: Path, step: str) -> None:
     spool = DyingSpool(StorageSection(root=root, high_mark_percent=100))
     spool.step = step
     listener = TellingListener(
-        ListenerSection(port=0),
+        ListenerSection.model_validate({"port": 0, **json.loads(settings)}),
         peers=[PeerSection(name="PACS", ae_title="PACS")],
         spool=spool,
         queue=queue,
@@ -84,4 +86,4 @@ def main(root: Path, step: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

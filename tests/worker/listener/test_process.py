@@ -83,6 +83,24 @@ def test_what_was_acknowledged_survives_a_kill(
     assert (tmp_path / claim.spool_file).read_bytes().endswith(CONTENT)
 
 
+def test_a_large_object_does_not_lie_in_memory(start: Start, tmp_path: Path) -> None:
+    process, port = start("never")
+    assert store(port, encoded_file(tmp_path / "small.dcm", CONTENT)) == [0x0000]
+    before = most_memory_bytes(process.pid)
+    pixels = explicit(0x7FE00010, "OW", bytes(32_000_000))
+    large = encoded_file(tmp_path / "large.dcm", dataset(after_study=pixels))
+
+    assert store(port, large) == [0x0000]
+
+    assert most_memory_bytes(process.pid) - before < 12_000_000
+
+
+def most_memory_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
 def test_sigterm_ends_the_process_cleanly_though_an_association_is_open(start: Start) -> None:
     process, port = start("never")
     with association(port) as opened:

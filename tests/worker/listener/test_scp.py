@@ -1,11 +1,14 @@
 import errno
 import hashlib
 import io
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
+from pydicom.data import get_charset_files
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config
 
@@ -14,6 +17,7 @@ from schemas.jobs import Arrival, JobState, Receipt
 from schemas.refusals import IgnoreReason
 from schemas.results import SOFTWARE_NAME
 from tests.builders import hand_radiograph, write_file
+from tests.campaigns.fuzz import sample_of
 from tests.fakes import Clock
 from tests.worker.listener.conftest import RETRY, Site, StartSite
 from tests.worker.listener.encoding import DX, SECONDARY_CAPTURE, dataset, explicit
@@ -118,6 +122,29 @@ def test_a_uid_with_a_leading_zero_is_kept_as_received(site: Site, tmp_path: Pat
     assert site.jobs[0].sop_instance_uid == "1.2.03"
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about its own files
+@pytest.mark.parametrize(
+    "path",
+    # not chrSQEncoding: those have no UIDs
+    [Path(path) for path in get_charset_files("*.dcm") if "chrSQ" not in path],
+    ids=lambda path: path.stem,
+)
+def test_every_character_set_of_pydicoms_files_is_kept_as_received(
+    site: Site, tmp_path: Path, path: Path
+) -> None:
+    sample = sample_of(path)
+    meta = FileMeta(
+        sop_class_uid=DX,
+        sop_instance_uid=sample.sop_instance_uid,
+        transfer_syntax_uid=sample.transfer_syntax_uid,
+    )
+
+    status = store(site.port, encoded_file(tmp_path / "sent.dcm", sample.content, meta))
+
+    assert status == [0x0000]
+    assert site.kept[0].read_bytes().endswith(sample.content)
+
+
 def test_many_senders_at_once_lose_nothing(site: Site, tmp_path: Path) -> None:
     files = []
     for number in range(40):
@@ -169,6 +196,21 @@ def test_a_full_disk_is_out_of_resources_until_there_is_room(
 
     monkeypatch.undo()
     assert store(site.port, sent) == [0x0000]
+
+
+def test_a_disk_at_its_high_mark_is_closed_until_it_is_below_the_low_one(
+    start_site: StartSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = start_site(high_mark_percent=90, low_mark_percent=85)
+    statuses = []
+    for number, percent in enumerate((89, 90, 86, 84, 86)):
+        usage = SimpleNamespace(total=100, used=percent, free=100 - percent)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _root, usage=usage: usage)
+        sent = encoded_file(tmp_path / f"{number}.dcm", dataset(after_study=PIXELS * (1 + number)))
+        statuses += store(site.port, sent)
+
+    assert statuses == [0x0000, 0xA700, 0xA700, 0x0000, 0x0000]
+    assert len(site.kept) == 3
 
 
 def test_an_object_above_the_limit_is_out_of_resources(
