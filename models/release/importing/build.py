@@ -130,7 +130,7 @@ def _convert(paths: Sequence[Path], options: ImportOptions) -> _Converted:
     mask = convert_mask(masks[0]) if masks else None
     members: dict[str, ConvertedMember] = {}
     for checkpoint in checkpoints:
-        if checkpoint in masks:
+        if is_deeplasia_mask(checkpoint.tensors):
             continue
         for member in _convert_one(checkpoint, use_mask=mask is not None, options=options):
             if member.name in members:
