@@ -189,6 +189,10 @@ class Orthanc:
         """Return the file of one instance."""
         return self._request(f"/instances/{instance.identifier}/file")
 
+    def delete(self, instance: StoredInstance) -> None:
+        """Let it lose one instance."""
+        self._request(f"/instances/{instance.identifier}", method="DELETE")
+
     def count(self) -> int:
         """Return how many instances it holds in all."""
         return int(self.get("/statistics")["CountInstances"])
@@ -235,8 +239,9 @@ class Orthanc:
             **self._settings,
         }
 
-    def _request(self, path: str, body: bytes | None = None) -> bytes:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data=body)
+    def _request(self, path: str, body: bytes | None = None, *, method: str | None = None) -> bytes:
+        address = f"http://127.0.0.1:{self.http_port}{path}"
+        request = urllib.request.Request(address, data=body, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
             content: bytes = answer.read()
         return content
