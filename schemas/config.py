@@ -214,6 +214,8 @@ class ScheduleSection(_Section):
 
     rescue_seconds: int = Field(default=15, ge=1, le=3600)
     seal_seconds: int = Field(default=5, ge=1, le=3600)
+    backup_hours: float = Field(default=24, gt=0, le=720)
+    backups_kept: int = Field(default=14, ge=1, le=1000)
 
 
 class PredictSection(_Section):

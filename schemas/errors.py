@@ -162,6 +162,44 @@ class BackupUnsupportedError(UsageError):
         )
 
 
+class DatabaseCorruptError(PermanentError):
+    """The database file is not what SQLite wrote."""
+
+    code = "database.corrupt"
+
+    def __init__(self, *, found: str) -> None:
+        super().__init__(
+            f"The database file is damaged ({found}). Nothing was written to it, and nothing is "
+            "acknowledged. Stop the worker, keep the file, and run `boneage db restore FILE` with "
+            "the newest of backups/; then check the disk."
+        )
+
+
+class DatabaseReadOnlyError(PermanentError):
+    """The database cannot be written at all."""
+
+    code = "database.read_only"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database cannot be written (read-only). Nothing was started, because nothing "
+            "could be acknowledged. Look at the owner and the rights of the storage root and of "
+            "boneage.sqlite, and whether the disk is mounted read-only."
+        )
+
+
+class BackupUnusableError(UsageError):
+    """The file to restore from is no sound back-up of ours; nothing was changed."""
+
+    code = "database.backup_unusable"
+
+    def __init__(self, *, found: str) -> None:
+        super().__init__(
+            f"This file cannot be restored: {found}. Nothing was changed. Choose another of "
+            "backups/ (`boneage db backup` makes and checks them)."
+        )
+
+
 class NothingToDeliverError(UsageError):
     """A job was to be delivered again, but has no result that is owed to anybody."""
 

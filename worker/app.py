@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from worker.queue.outbox import Outbox
 
 RETRY_FACTOR = 2.0
+BACKUP_CHECK_SECONDS = 300.0
 LONGEST_INFERENCE_RETRY = timedelta(minutes=10)
 
 
@@ -87,12 +88,14 @@ def prepare_database(config: Config) -> None:
 
     Raises:
         SchemaMismatchError: the database is newer, or is not SQLite and needs an upgrade.
+        DatabaseReadOnlyError, DatabaseCorruptError: nothing could be acknowledged.
     """
-    from worker.queue.database import require_current_schema, upgrade
+    from worker.queue.database import require_current_schema, require_writable, upgrade
 
     opened = unchecked_engine(config)
     try:
         if opened.dialect.name == "sqlite":
+            require_writable(opened)
             upgrade(opened, backup_folder=backup_folder(config))
         require_current_schema(opened)
     finally:
@@ -286,6 +289,7 @@ def run_deliverer(config: Config, stop: threading.Event, _device: str) -> None:
 def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
     """Rescue and seal until ``stop`` is set."""
     from worker.operations.schedule import PeriodicTask, Schedule
+    from worker.queue.backups import back_up_when_due
     from worker.queue.leadership import Leadership
     from worker.queue.periodic import PeriodicRuns
 
@@ -294,7 +298,27 @@ def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
     seal.make_key()
     Schedule(
         [
-            PeriodicTask(name="rescue", seconds=config.schedule.rescue_seconds, work=queue.rescue),
+            PeriodicTask(
+                name="rescue",
+                seconds=config.schedule.rescue_seconds,
+                work=lambda: queue.rescue(
+                    longest_lease=timedelta(
+                        seconds=max(config.inference.lease_seconds, config.delivery.lease_seconds)
+                    ),
+                    longest_wait=timedelta(seconds=config.delivery.longest_retry_seconds),
+                ),
+            ),
+            PeriodicTask(
+                name="backup",
+                seconds=BACKUP_CHECK_SECONDS,
+                work=lambda: back_up_when_due(
+                    engine(config),
+                    backup_folder(config),
+                    every=timedelta(hours=config.schedule.backup_hours),
+                    keep=config.schedule.backups_kept,
+                    now=_utc_now,
+                ),
+            ),
             PeriodicTask(
                 name="seal",
                 seconds=config.schedule.seal_seconds,

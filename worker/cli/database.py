@@ -1,12 +1,12 @@
-"""`boneage db`: bring the database up to date, check it, back it up."""
+"""`boneage db`: bring the database up to date, check it, back it up, put a back-up back."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from worker.cli.options import ConfigOption, JsonOption, settings
-from worker.cli.output import print_json
+from worker.cli.options import ConfigOption, JsonOption, YesOption, settings
+from worker.cli.output import confirm, print_json
 
 commands = typer.Typer(no_args_is_help=True, help="The job database: upgrade, check, back up.")
 
@@ -61,3 +61,34 @@ def backup_database(
     checked = settings(config)
     path = backup(app.engine(checked), to or app.backup_folder(checked))
     print(f"The back-up is {path}.")
+
+
+@commands.command("restore")
+def restore_database(
+    backup: Annotated[Path, typer.Argument(metavar="FILE", help="A file that db backup made.")],
+    *,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put a back-up in the place of the SQLite database; the old one is kept beside the back-ups.
+
+    What came after the back-up is not known any more: send those images again. The audit trail
+    ends where the back-up does; after this, move the anchor file away (`boneage audit verify`).
+
+    Example: boneage db restore var/backups/boneage-20260131T030000000Z.sqlite
+    """
+    from worker import app
+    from worker.queue.database import check, require_current_schema
+    from worker.queue.restore import restore
+
+    checked = settings(config)
+    engine = app.unchecked_engine(checked)
+    confirm("Replace the database? What came after the back-up is forgotten.", yes=yes)
+    old = restore(engine, backup, set_aside=app.backup_folder(checked))
+    if old is not None:
+        print(f"The old database is {old}.")
+    require_current_schema(engine)
+    problems = check(engine)
+    print("\n".join(problems) or "The database is restored, sound, and has the right schema.")
+    if problems:
+        raise typer.Exit(1)

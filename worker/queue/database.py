@@ -18,11 +18,22 @@ from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError  # noqa: A004 - theirs
+from sqlalchemy.exc import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    TimeoutError,  # noqa: A004 - theirs
+)
 from sqlalchemy.orm import Session
 
 import schemas.migrations
-from schemas.errors import BackupUnsupportedError, DatabaseUnavailableError, SchemaMismatchError
+from schemas.errors import (
+    BackupUnsupportedError,
+    DatabaseCorruptError,
+    DatabaseReadOnlyError,
+    DatabaseUnavailableError,
+    SchemaMismatchError,
+)
 from schemas.tables import Installation
 from worker.files import keep_durably
 from worker.queue.dialect import insert_or_ignore
@@ -33,6 +44,8 @@ DATABASE_FILE: Final = "boneage.sqlite"
 #: how long a writer waits for the one before it; a transaction of ours takes milliseconds
 BUSY_MILLISECONDS: Final = 30_000
 
+#: what SQLite calls a file that is damaged, or none of its own (sqlite.org/rescode.html)
+_CORRUPT: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _READ_ONLY: Final = "boneage_read_only"
 _UPGRADE_LOCK: Final = 0x626F6E65  # any number of our own; PostgreSQL advisory locks are numbers
 
@@ -116,9 +129,13 @@ def _plain_errors() -> Iterator[None]:
     """Turn what a database says when it is away, full or busy into an error of ours."""
     try:
         yield
-    except (OperationalError, InterfaceError, TimeoutError) as error:
+    except (DatabaseError, InterfaceError, TimeoutError) as error:
         told = getattr(error, "orig", None)
-        name = getattr(told, "sqlite_errorname", None) or getattr(told, "sqlstate", None)
+        name = getattr(told, "sqlite_errorname", None) or getattr(told, "sqlstate", None) or ""
+        if name.startswith(_CORRUPT):
+            raise DatabaseCorruptError(found=name) from error
+        if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
+            raise  # a bug of ours, such as a constraint that is not kept
         raise DatabaseUnavailableError(found=name or type(told or error).__name__) from error
 
 
@@ -160,6 +177,24 @@ def require_current_schema(engine: Engine) -> None:
             found = MigrationContext.configure(connection).get_current_revision()
     if found != expected:
         raise SchemaMismatchError(found=found or "none", expected=expected)
+
+
+def require_writable(engine: Engine) -> None:
+    """Return if a transaction can be committed; write nothing that stays.
+
+    Raises:
+        DatabaseReadOnlyError: it cannot be, and waiting will not help.
+        DatabaseCorruptError: the file is damaged.
+        DatabaseUnavailableError: it cannot be now.
+    """
+    try:
+        with writing(engine) as session:
+            session.execute(sa.text("CREATE TABLE writable_probe (id INTEGER)"))
+            session.execute(sa.text("DROP TABLE writable_probe"))
+    except DatabaseUnavailableError as error:
+        if "READONLY" in str(error):
+            raise DatabaseReadOnlyError from error
+        raise
 
 
 def upgrade(engine: Engine, *, backup_folder: Path | None) -> str:
