@@ -180,13 +180,14 @@ def require_current_schema(engine: Engine) -> None:
 
 
 def require_writable(engine: Engine) -> None:
-    """Return if a transaction can be committed; write nothing that stays.
+    """Return if a transaction can be committed; make an empty SQLite file where there is none.
 
     Raises:
         DatabaseReadOnlyError: it cannot be, and waiting will not help.
         DatabaseCorruptError: the file is damaged.
         DatabaseUnavailableError: it cannot be now.
     """
+    _make_folder(engine)
     try:
         with writing(engine) as session:
             session.execute(sa.text("CREATE TABLE writable_probe (id INTEGER)"))
@@ -207,8 +208,7 @@ def upgrade(engine: Engine, *, backup_folder: Path | None) -> str:
         SchemaMismatchError: the database is newer than this software.
         DatabaseUnavailableError: the database did not answer, or took no step.
     """
-    if engine.url.get_backend_name() == "sqlite" and engine.url.database:
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(engine)
     head = _head()
     with _plain_errors(), engine.begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -224,6 +224,12 @@ def upgrade(engine: Engine, *, backup_folder: Path | None) -> str:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return head
+
+
+def _make_folder(engine: Engine) -> None:
+    name = engine.url.database
+    if engine.url.get_backend_name() == "sqlite" and name and not name.startswith("file:"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
 
 
 def backup(engine: Engine, folder: Path) -> Path:

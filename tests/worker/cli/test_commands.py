@@ -246,6 +246,23 @@ def test_a_database_is_made_checked_and_backed_up(bare_site: Site) -> None:
     assert len(list((bare_site.folder / "copies").glob("*.sqlite"))) == 1
 
 
+def test_a_backup_is_put_back(bare_site: Site) -> None:
+    bare_site.run("db", "upgrade")
+    bare_site.run("db", "backup", "--to", str(bare_site.folder / "copies"))
+    (copy,) = (bare_site.folder / "copies").glob("*.sqlite")
+
+    assert "sound" in bare_site.run("db", "restore", str(copy), "--yes").stdout
+    assert "sound" in bare_site.run("db", "check").stdout
+
+
+def test_what_is_no_backup_is_not_put_back(bare_site: Site) -> None:
+    bare_site.run("db", "upgrade")
+    wrong = bare_site.folder / "config.toml"
+
+    bare_site.run("db", "restore", str(wrong), "--yes", expect=2)
+    assert "sound" in bare_site.run("db", "check").stdout
+
+
 def test_a_process_that_there_is_not_is_wrong_usage(site: Site) -> None:
     assert "Known: listen" in site.run("serve", "--only", "lissen", expect=2).stderr
 

@@ -168,7 +168,7 @@ def test_a_database_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -
     path = tmp_path / "boneage.sqlite"
     with closing(sqlite3.connect(path)) as made:
         made.execute("CREATE TABLE t (id INTEGER)")
-    read_only = sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    read_only = open_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
 
     with pytest.raises(DatabaseReadOnlyError, match="rights"):
         require_writable(read_only)
