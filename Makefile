@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 IMAGE ?=
 SEX ?=
 
-.PHONY: demo test check format readme libraries clean
+.PHONY: demo test check format readme viewer screenshots libraries clean
 
 demo: $(VENV)/.serve-ready libraries
 	$(BIN)/boneage demo $(if $(SEX),--sex $(SEX)) $(IMAGE)
@@ -30,6 +30,19 @@ check: $(VENV)/.develop-ready
 # the table of the release, from its card into the README
 readme: $(VENV)/.develop-ready
 	$(BIN)/python -m tests.readme_table
+
+# OHIF (50 MB from npm) for the tests in tests/viewers; chromium and node must be there
+viewer: .viewer/.ready
+
+.viewer/.ready:
+	mkdir -p .viewer
+	cd .viewer && npm pack --silent @ohif/app@3.13.2 && tar xzf ohif-app-3.13.2.tgz && rm ohif-app-3.13.2.tgz
+	cd .viewer && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm install --silent playwright-core@1.65.1
+	@touch $@
+
+# the phantom's result in viewers, into deploy/docs
+screenshots: $(VENV)/.develop-ready viewer
+	$(BIN)/python -m tests.viewers.screenshots
 
 format: $(VENV)/.develop-ready
 	$(BIN)/ruff format

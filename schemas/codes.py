@@ -88,7 +88,8 @@ LATERALITIES: Mapping[str, Concept] = MappingProxyType(
 
 # units
 MONTH = Concept(value="mo", scheme="UCUM", meaning="month")
-NO_UNITS = Concept(value="1", scheme="UCUM", meaning="no units")
+# not "1": a viewer writes the unit behind the number, and "1.28 1" is misread
+STANDARD_DEVIATIONS = Concept(value="{SD}", scheme="UCUM", meaning="standard deviations")
 PERCENT = Concept(value="%", scheme="UCUM", meaning="percent")
 
 # numbers

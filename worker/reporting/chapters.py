@@ -10,7 +10,11 @@ from worker.reporting import facts
 from worker.reporting.facts import Choice, Fact, Phrase, Quantity
 from worker.reporting.identities import tracking_uid
 
-_UNIT_WORDS = {codes.MONTH.value: " months", codes.PERCENT.value: " %", codes.NO_UNITS.value: ""}
+_UNIT_WORDS = {
+    codes.MONTH.value: " months",
+    codes.PERCENT.value: " %",
+    codes.STANDARD_DEVIATIONS.value: "",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,7 +163,7 @@ def population_facts(assessment: Assessment, sex: Sex) -> list[Phrase]:
 def z_score(assessment: Assessment) -> Quantity:
     """Return the Z-score."""
     value = round(assessment.z_score, 2)
-    return Quantity(concept=codes.Z_SCORE, value=value, unit=codes.NO_UNITS)
+    return Quantity(concept=codes.Z_SCORE, value=value, unit=codes.STANDARD_DEVIATIONS)
 
 
 def class_facts(content: ResultContent) -> list[Choice]:

@@ -114,11 +114,12 @@ def _draw_estimate(canvas: Canvas, content: ResultContent, estimate: BoneAgeEsti
     canvas.write("BONE AGE", (left, top), size=30, colour=QUIET, is_bold=True)
     years = wording.years_and_months(estimate.age_months)
     width = _RIGHT.width
-    canvas.write_within(years, (left - 4, top + 34), width=width, size=124, is_bold=True)
-    canvas.write(f"{round(estimate.age_months)} months", (left, top + 176), size=48, is_bold=True)
-    canvas.write_within(_interval_line(estimate), (left, top + 244), width=width, size=36)
+    # viewers write name and series over the upper corners: the number stands below that
+    canvas.write_within(years, (left - 4, top + 66), width=width, size=120, is_bold=True)
+    canvas.write(f"{round(estimate.age_months)} months", (left, top + 200), size=46, is_bold=True)
+    canvas.write_within(_interval_line(estimate), (left, top + 260), width=width, size=36)
     details = _details_line(estimate)
-    canvas.write_within(details, (left, top + 294), width=width, size=22, colour=QUIET)
+    canvas.write_within(details, (left, top + 304), width=width, size=22, colour=QUIET)
     _draw_context(canvas, content, top=top + 342)
     draw_chart(canvas, _CHART, content)
     _draw_flags(canvas, content)

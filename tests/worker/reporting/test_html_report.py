@@ -1,5 +1,6 @@
 import re
 from base64 import b64decode
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 
@@ -84,7 +85,7 @@ def test_the_document_names_nobody_but_the_image() -> None:
 
 def test_words_from_a_file_are_not_taken_for_tags() -> None:
     content = contents.refused(HEADER)
-    told = contents.replace(content, reason_detail="<b>score</b> & more")
+    told = replace(content, reason_detail="<b>score</b> & more")
 
     document = build_html(told, draw_page(told, PIXELS, None))
 

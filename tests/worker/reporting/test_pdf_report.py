@@ -1,5 +1,6 @@
 import re
 import zlib
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_equal_results_give_equal_documents() -> None:
 
 def test_the_time_of_the_document_is_that_of_the_result() -> None:
     content = contents.estimated(HEADER)
-    later = contents.replace(content, created_at=content.created_at + timedelta(days=1))
+    later = replace(content, created_at=content.created_at + timedelta(days=1))
 
     document = build_pdf(later, draw_page(later, PIXELS, None))
 
