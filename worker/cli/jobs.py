@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.jobs import DestinationView, JobState, JobView
+from schemas.jobs import DestinationView, JobState, JobView, OutboxState
 from worker.cli.options import ConfigOption, JsonOption, ReasonOption, YesOption, settings
 from worker.cli.output import (
     confirm,
@@ -22,6 +22,9 @@ from worker.cli.output import (
 _DESKTOPS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 commands = typer.Typer(no_args_is_help=True, help="What arrived, and where it stands.")
+
+#: for these, something happens by itself at the time shown
+_IN_FLIGHT = (OutboxState.WAITING, OutboxState.SENDING, OutboxState.SENT)
 
 JobNumbers = Annotated[list[int], typer.Argument(metavar="JOB_ID...", help="Numbers of jobs.")]
 
@@ -99,7 +102,7 @@ def show_job(
     print_facts(_facts(job))
     print()
     print_table(
-        ("DESTINATION", "OBJECT", "STATE", "TRIES", "STATUS", "SENT", "NEXT TRY", "ERROR"),
+        ("DESTINATION", "OBJECT", "STATE", "TRIES", "STATUS", "SENT", "CONFIRMED", "NEXT", "ERROR"),
         [_destination_row(one) for one in job.destinations],
         none="Nothing is owed to any destination.",
     )
@@ -225,6 +228,7 @@ def _destination_row(one: DestinationView) -> tuple[str, ...]:
         str(one.attempt),
         "" if one.status is None else f"0x{one.status:04X}",
         local_time(one.sent_at),
-        local_time(one.run_after),
+        local_time(one.confirmed_at),
+        local_time(one.run_after) if one.state in _IN_FLIGHT else "",
         one.error or "",
     )

@@ -34,7 +34,11 @@ class Leadership:
                 sa.update(LeaderRow)
                 .where(
                     LeaderRow.name == self._name,
-                    sa.or_(LeaderRow.holder == self._holder, LeaderRow.lease_ends_at <= at),
+                    sa.or_(
+                        LeaderRow.holder == self._holder,
+                        LeaderRow.lease_ends_at <= at,
+                        LeaderRow.lease_ends_at > at + lease,  # the clock was set back
+                    ),
                 )
                 .values(ours)
                 .returning(LeaderRow.name)

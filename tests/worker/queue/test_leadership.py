@@ -56,3 +56,12 @@ def test_offices_do_not_know_one_another(first: Leadership, engine: Engine, cloc
     first.hold(lease=LEASE)
 
     assert Leadership(engine, now=clock, name="backup", holder="b").hold(lease=LEASE)
+
+
+def test_a_lead_taken_before_the_clock_was_set_back_does_not_lie_with_the_dead_for_hours(
+    first: Leadership, second: Leadership, clock: Clock
+) -> None:
+    first.hold(lease=LEASE)
+    clock.back(hours=5)
+
+    assert second.hold(lease=LEASE)
