@@ -1,4 +1,6 @@
-from datetime import timedelta
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -187,3 +189,41 @@ def test_two_images_of_one_hand_have_results_that_stand_beside_each_other() -> N
     assert [content.predecessors for content in contents] == [(), ()]
     uids = {output_uid(identity_of(content, kind="SC")) for content in contents}
     assert len(uids) == 2
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("utc", "local"),
+    [
+        (datetime(2026, 3, 29, 0, 59, tzinfo=UTC), "2026-03-29T01:59:00+01:00"),
+        (datetime(2026, 3, 29, 1, 0, tzinfo=UTC), "2026-03-29T03:00:00+02:00"),
+        (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "2026-10-25T02:30:00+02:00"),
+        (datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "2026-10-25T02:30:00+01:00"),
+    ],
+)
+def test_a_result_carries_local_time_with_the_offset_of_that_moment(
+    utc: datetime, local: str
+) -> None:
+    content = image_reader(clock=Clock(utc)).read(received(hand_radiograph())).content
+
+    assert content.created_at.isoformat() == local
+
+
+@pytest.mark.usefixtures("berlin")
+def test_the_night_of_summer_time_makes_nobody_older() -> None:
+    born, days = "20160329", 3652  # to 2026-03-29, a day of 23 hours
+    image = hand_radiograph(PatientBirthDate=born, AcquisitionDate="20260329")
+
+    age = image_reader().read(received(image)).content.source.chronological_age
+
+    assert age is not None
+    assert age.months == pytest.approx(days / 30.4375, abs=1e-9)
