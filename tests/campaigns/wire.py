@@ -11,7 +11,7 @@ from typing import Self
 from tests.worker.listener.encoding import implicit, uid
 
 ASSOCIATE_RQ, ASSOCIATE_AC, P_DATA, RELEASE_RQ = 1, 2, 4, 5
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _STATUS_ELEMENT = b"\0\0\0\x09\2\0\0\0"  # (0000,0900), two bytes
