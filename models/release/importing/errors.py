@@ -56,8 +56,8 @@ class UnknownLayoutError(PermanentError):
         super().__init__(
             f"{path} holds none of the layouts that can be imported (Deeplasia, its mask network, "
             f"boneAge_predict, ianpan/bone-age); its tensors are called {_some(names) or 'nothing'}"
-            ". Nothing was written. Check that this is the right file; for a network of your own, "
-            "use `boneage train`."
+            ". Nothing was written. Check that this is the right file; a network of "
+            "your own is trained from a recipe (models/recipes)."
         )
 
 
