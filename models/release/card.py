@@ -15,8 +15,9 @@ _CARD = """\
 ## What it is
 
 {member_count} network(s) look at the same picture, squashed to {working} by {working} pixels and
-scaled between the {low} and {high} percentiles of the exposed area. Each gives months; the estimate
-is their mean. They are told the patient's sex.
+scaled between the percentiles {low} and {high} of the exposed area. Each gives months; the estimate
+is their mean. They are told the patient's sex. A recipe (`models/recipes`) with `warm_start` went on
+from another member: such members err alike more than strangers would.
 
 | member | architecture | input | recipe | error while training (validate part) |
 | --- | --- | ---: | --- | ---: |
@@ -126,8 +127,8 @@ def format_card(manifest: Manifest, *, refused: int) -> str:
         licence=manifest.licence,
         member_count=len(manifest.members),
         working=manifest.preprocessing.working_size,
-        low=f"{clip:g}th",
-        high=f"{100 - clip:g}th",
+        low=f"{clip:g}",
+        high=f"{100 - clip:g}",
         members=_format_members(manifest),
         training_data=manifest.training_data,
         data_digest=manifest.training_data_sha256,
