@@ -21,6 +21,12 @@ from schemas.refusals import RefusalReason
 
 Stored = NDArray[np.uint8] | NDArray[np.uint16]
 
+#: depth and channels as stored; unlike IMREAD_UNCHANGED it obeys the orientation, and drops alpha
+_AS_SEEN = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+
+#: depth and channels as stored; unlike IMREAD_UNCHANGED it obeys the orientation, and drops alpha
+_AS_SEEN = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wrapping:
@@ -52,11 +58,15 @@ def read_picture(path: Path) -> Stored:
 def decode_picture(content: bytes) -> Stored:
     """Return the grey values of a picture that is in memory; as ``read_picture``.
 
+    The picture is turned and mirrored as its EXIF orientation (CIPA DC-008, tag 0x0112) asks.
+
+    The picture is turned and mirrored as its EXIF orientation (CIPA DC-008, tag 0x0112) asks.
+
     Raises:
         UnsuitableImageError: not a picture, or one with colours.
     """
     encoded = np.frombuffer(content, dtype=np.uint8)
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+    decoded = cv2.imdecode(encoded, _AS_SEEN) if encoded.size else None
     if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
         raise UnsuitableImageError(
             RefusalReason.UNREADABLE_PIXELS,
@@ -70,9 +80,8 @@ def decode_picture(content: bytes) -> Stored:
 
 
 def _grey_channel(picture: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the one channel of a grey picture that was saved as colours; alpha is left out."""
-    colours = picture[:, :, :3]
-    if picture.shape[2] > 2 and not (colours == colours[:, :, :1]).all():  # noqa: PLR2004 - grey, alpha
+    """Return the one channel of a grey picture that was saved as colours."""
+    if not (picture == picture[:, :, :1]).all():
         raise UnsuitableImageError(
             RefusalReason.UNSUPPORTED_IMAGE,
             keyword="the picture",
