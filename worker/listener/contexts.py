@@ -6,10 +6,14 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
+    EnhancedSRStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
@@ -53,6 +57,17 @@ RADIOGRAPHS = frozenset(
     )
 )
 
+#: Taken to recognise our own reports when they are routed back; nobody else's is kept.
+REPORTS = frozenset(
+    str(uid)
+    for uid in (
+        Comprehensive3DSRStorage,
+        ComprehensiveSRStorage,
+        EnhancedSRStorage,
+        BasicTextSRStorage,
+    )
+)
+
 #: Every syntax that inference can decode; files are stored as received.
 TRANSFER_SYNTAXES: Sequence[UID] = (
     ExplicitVRLittleEndian,
@@ -72,12 +87,22 @@ TRANSFER_SYNTAXES: Sequence[UID] = (
     HTJ2KLosslessRPCL,
     HTJ2K,
 )
+_SYNTAXES_WITHOUT_PIXELS: Sequence[UID] = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)
 
 
 def supported_contexts() -> list[PresentationContext]:
-    """Return the presentation contexts of this SCP: storage in every syntax, and verification."""
-    storage = [
+    """Return the presentation contexts of this SCP: images, our reports, and verification."""
+    images = [
         build_context(sop_class, list(TRANSFER_SYNTAXES))
         for sop_class in sorted(RADIOGRAPHS | SECONDARY_CAPTURES)
     ]
-    return [*storage, build_context(VERIFICATION, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])]
+    reports = [
+        build_context(sop_class, list(_SYNTAXES_WITHOUT_PIXELS)) for sop_class in sorted(REPORTS)
+    ]
+    verification = build_context(VERIFICATION, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    return [*images, *reports, verification]

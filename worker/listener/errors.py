@@ -122,6 +122,20 @@ class WrongClassError(StoreRefusedError, PermanentError):
         )
 
 
+class ForeignReportError(StoreRefusedError, PermanentError):
+    """A structured report that is none of ours."""
+
+    code = "receive.foreign_report"
+    status = CLASS_NOT_SUPPORTED
+    comment = "Only our own structured reports are taken back"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The object is a structured report that this worker did not make. It was not kept. "
+            "Let the sender's rule route radiographs alone."
+        )
+
+
 class NotASenderError(StoreRefusedError, PermanentError):
     """A peer that may report to us, or is called by us, sent an image."""
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from schemas.jobs import Arrival, Priority, Receipt
 from schemas.results import SOFTWARE_NAME
-from worker.listener.contexts import SECONDARY_CAPTURES
+from worker.listener.contexts import REPORTS, SECONDARY_CAPTURES
 from worker.listener.errors import (
+    ForeignReportError,
     MismatchError,
     QueueWriteError,
     StoreRefusedError,
@@ -18,6 +19,7 @@ from worker.logs import log
 from worker.queue.jobs import JobQueue
 
 _OUR_EQUIPMENT = SOFTWARE_NAME.encode()
+_NEVER_READ = SECONDARY_CAPTURES | REPORTS  #: so the equipment may tell whose they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,8 @@ class Reception:
         if self._is_ours(identity, meta):
             self._record("own_object_returned", "", incoming=incoming, origin=origin)
             return None
+        if meta.sop_class_uid in REPORTS:
+            raise ForeignReportError
         kept = self._spool.keep(incoming, sop_instance_uid=meta.sop_instance_uid)
         arrival = Arrival(
             sop_instance_uid=meta.sop_instance_uid,
@@ -104,7 +108,7 @@ class Reception:
             raise QueueWriteError from error
 
     def _is_ours(self, identity: ObjectIdentity, meta: FileMeta) -> bool:
-        if meta.sop_class_uid in SECONDARY_CAPTURES and _OUR_EQUIPMENT in (
+        if meta.sop_class_uid in _NEVER_READ and _OUR_EQUIPMENT in (
             identity.manufacturer,
             identity.model_name,
         ):

@@ -12,6 +12,7 @@ from pydicom.data import get_charset_files
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config
 
+from schemas.config import SrClass
 from schemas.errors import TransientError
 from schemas.jobs import Arrival, JobState, Receipt
 from schemas.refusals import IgnoreReason
@@ -20,13 +21,14 @@ from tests.builders import hand_radiograph, write_file
 from tests.campaigns.fuzz import sample_of
 from tests.fakes import Clock
 from tests.worker.listener.conftest import RETRY, Site, StartSite
-from tests.worker.listener.encoding import DX, SECONDARY_CAPTURE, dataset, explicit
+from tests.worker.listener.encoding import DX, EXPLICIT, SECONDARY_CAPTURE, dataset, explicit
 from tests.worker.listener.sending import association, encoded_file, store
 from worker.listener import spool as spool_module
 from worker.listener.errors import NoRoomError
 from worker.listener.spool import FileMeta
 from worker.logs import configure_logging
 from worker.queue.jobs import JobQueue
+from worker.reporting.identities import SR_CLASS_UIDS
 
 CONTENT = dataset()
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -340,6 +342,48 @@ def test_an_instance_that_we_made_is_a_success_that_keeps_nothing(
 
     assert store(site.port, encoded_file(tmp_path / "sent.dcm", CONTENT)) == [0x0000]
     assert (site.jobs, site.kept) == ([], [])
+
+
+@pytest.mark.parametrize("sop_class_uid", sorted(SR_CLASS_UIDS.values()))
+def test_a_report_of_ours_is_a_success_that_keeps_nothing(
+    site: Site, tmp_path: Path, sop_class_uid: str
+) -> None:
+    ours = explicit(0x00080070, "LO", SOFTWARE_NAME.encode() + b" " * (len(SOFTWARE_NAME) % 2))
+
+    assert store(site.port, report_file(tmp_path, sop_class_uid, equipment=ours)) == [0x0000]
+
+    assert (site.jobs, site.kept, site.halves) == ([], [], [])
+    (event,) = site.events
+    assert event.event == "own_object_returned"
+    assert event.detail["sop_class_uid"] == sop_class_uid
+
+
+def test_a_report_with_a_uid_of_ours_is_a_success_that_keeps_nothing(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.queue, "is_own_object", lambda uid: uid == "1.2.3")
+
+    assert store(site.port, report_file(tmp_path, SR_CLASS_UIDS[SrClass.ENHANCED])) == [0x0000]
+    assert (site.jobs, site.kept) == ([], [])
+
+
+@pytest.mark.parametrize("sop_class_uid", sorted(SR_CLASS_UIDS.values()))
+def test_a_report_of_somebody_else_is_not_supported(
+    site: Site, tmp_path: Path, sop_class_uid: str
+) -> None:
+    assert store(site.port, report_file(tmp_path, sop_class_uid)) == [0x0122]
+
+    assert (site.jobs, site.kept, site.halves) == ([], [], [])
+    (event,) = site.events
+    assert (event.event, event.reason) == ("refused", "receive.foreign_report")
+
+
+def report_file(folder: Path, sop_class_uid: str, *, equipment: bytes = b"") -> Path:
+    meta = FileMeta(
+        sop_class_uid=str(sop_class_uid), sop_instance_uid="1.2.3", transfer_syntax_uid=EXPLICIT
+    )
+    content = dataset(sop_class_uid=sop_class_uid, before_study=equipment)
+    return encoded_file(folder / "report.dcm", content, meta)
 
 
 def test_a_radiograph_is_read_whatever_equipment_it_names(site: Site, tmp_path: Path) -> None:
