@@ -237,6 +237,19 @@ class TooManyAssociationsError(AssociationRefusedError, TransientError):
         self.setting = setting
 
 
+class ListeningPortError(TransientError):
+    """A port for DICOM cannot be listened on."""
+
+    code = "listener.port"
+
+    def __init__(self, *, host: str, port: int, problem: str, section: str) -> None:
+        """``section`` is the part of the settings that names the port."""
+        super().__init__(
+            f"Cannot listen for DICOM on {host}, port {port} ({problem}). Nothing is received "
+            f"there. End what holds the port, or set [{section}] port; the host is [listener] host."
+        )
+
+
 class UntestedLibraryError(PermanentError):
     """The listener reaches into pynetdicom and was made for another version of it."""
 

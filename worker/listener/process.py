@@ -26,7 +26,8 @@ def run(listener: Listener, *, stop: threading.Event) -> None:
 
     Raises:
         ListenerDiedError: the accepting thread ended; let the supervisor start afresh.
-        OSError: the port or the spool cannot be had.
+        ListeningPortError: a port cannot be had.
+        OSError: the spool cannot be had.
     """
     listener.start()
     try:

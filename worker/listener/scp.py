@@ -21,6 +21,7 @@ from worker.listener.errors import (
     SUCCESS,
     AssociationRefusedError,
     HandshakeError,
+    ListeningPortError,
     NotASenderError,
     StoreRefusedError,
 )
@@ -85,7 +86,8 @@ class Listener:
         Raises:
             UntestedLibraryError: another pynetdicom is installed.
             TlsFilesError: TLS is configured, but its files cannot be used.
-            OSError: a port or the spool cannot be had.
+            ListeningPortError: a port cannot be had; none is left open.
+            OSError: the spool cannot be had.
         """
         require_tested_library()
         section = self._section
@@ -98,7 +100,7 @@ class Listener:
             self._port = self._open(application, section.port, tls=None)
             try:
                 self._tls_port = self._open(application, section.tls.port, tls=tls)
-            except OSError:
+            except ListeningPortError:
                 self.stop(grace_seconds=0)
                 raise
         if not self._admission.is_open_to_somebody:
@@ -108,22 +110,29 @@ class Listener:
         """Bind one port, accept there, and return its number."""
         section = self._section
         limit_bytes = section.largest_file_megabytes * _MEGABYTE
-        server = SpoolingServer(
-            application,
-            (section.host, port),
-            handlers=[
-                (evt.EVT_REQUESTED, self._handle_requested),
-                (evt.EVT_C_ECHO, self._handle_echo),
-                (evt.EVT_C_STORE, self._handle_store),
-                (evt.EVT_N_EVENT_REPORT, self._reports.handle),
-            ],
-            receiving=Receiving(
-                open_incoming=partial(self._spool.open, limit_bytes=limit_bytes),
-                message_seconds=section.message_timeout_seconds,
-                on_handshake_failed=self._handshake_failed,
-            ),
-            tls=tls,
+        receiving = Receiving(
+            open_incoming=partial(self._spool.open, limit_bytes=limit_bytes),
+            message_seconds=section.message_timeout_seconds,
+            on_handshake_failed=self._handshake_failed,
         )
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_REQUESTED, self._handle_requested),
+            (evt.EVT_C_ECHO, self._handle_echo),
+            (evt.EVT_C_STORE, self._handle_store),
+            (evt.EVT_N_EVENT_REPORT, self._reports.handle),
+        ]
+        address = (section.host, port)
+        try:
+            server = SpoolingServer(
+                application, address, handlers=handlers, receiving=receiving, tls=tls
+            )
+        except OSError as error:
+            raise ListeningPortError(
+                host=section.host,
+                port=port,
+                problem=error.strerror or type(error).__name__,
+                section="listener" if tls is None or section.tls.port is None else "listener.tls",
+            ) from error
         thread = threading.Thread(
             target=server.serve_forever, args=(_ACCEPT_POLL_SECONDS,), name="listener", daemon=True
         )

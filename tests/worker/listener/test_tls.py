@@ -23,7 +23,7 @@ from tests.worker.listener.sending import (
     store,
 )
 from tests.worker.listener.test_syntaxes import dcmtk
-from worker.listener.errors import CertificateRefusedError
+from worker.listener.errors import CertificateRefusedError, ListeningPortError
 from worker.logs import configure_logging
 from worker.tls import TlsFilesError, listening_context
 
@@ -176,7 +176,7 @@ def test_a_port_that_cannot_be_had_leaves_none_open(
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
         taken.listen()
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(ListeningPortError, match=r"in use.*\[listener\.tls\] port"):
             start_site(tls={**one_way, "port": taken.getsockname()[1]})
     assert "listener" not in {thread.name for thread in threading.enumerate()}
 

@@ -26,7 +26,7 @@ from tests.worker.listener.sending import (
     store,
     undisturbed,
 )
-from worker.listener.errors import UntestedLibraryError
+from worker.listener.errors import ListeningPortError, UntestedLibraryError
 from worker.listener.server import MOST_HALF_OPEN
 from worker.listener.spool import FileMeta, IncomingFile, Spool
 from worker.listener.transport import LONGEST_PDU_BYTES, require_tested_library
@@ -295,8 +295,11 @@ def test_another_pynetdicom_is_refused_at_the_start(monkeypatch: pytest.MonkeyPa
 
 
 def test_two_listeners_cannot_have_one_port(site: Site, start_site: StartSite) -> None:
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(ListeningPortError, match="in use") as raised:
         start_site(port=site.port)
+
+    assert f"127.0.0.1, port {site.port}" in str(raised.value)
+    assert "[listener] port" in str(raised.value)
 
 
 def test_an_echo_is_answered_while_an_object_arrives(watch: Watch, site: Site) -> None:
