@@ -92,6 +92,7 @@ def test_the_licence_of_the_weights_ships_beside_them() -> None:
     assert "Halabi" in text
 
 
+@pytest.mark.slow
 @needs_radiographs
 def test_real_hands_are_read_about_as_well_as_the_table_says(ensemble: Ensemble) -> None:
     images, labels, _ = zip(*some_children((SQUASHED,), count=24), strict=True)
@@ -106,6 +107,7 @@ def test_real_hands_are_read_about_as_well_as_the_table_says(ensemble: Ensemble)
     assert np.mean(errors) == pytest.approx(row.mae_months, abs=0.7 * row.mae_months)
 
 
+@pytest.mark.slow
 @needs_radiographs
 def test_an_inverted_hand_with_inverted_polarity_gives_the_same_months(
     ensemble: Ensemble,
@@ -119,6 +121,7 @@ def test_an_inverted_hand_with_inverted_polarity_gives_the_same_months(
     assert inverted.age_months == pytest.approx(upright.age_months, abs=0.01)
 
 
+@pytest.mark.slow
 @needs_radiographs
 def test_a_native_image_is_read_as_its_squashed_copy(ensemble: Ensemble) -> None:
     natives = some_children(("rsna_half",))
@@ -145,6 +148,7 @@ def test_a_native_image_is_read_as_its_squashed_copy(ensemble: Ensemble) -> None
     assert np.median(changes) < SAME_HAND_MONTHS
 
 
+@pytest.mark.slow
 @needs_radiographs
 def test_the_gate_lets_real_hands_pass(ensemble: Ensemble) -> None:
     hands = some_children(NATIVE, count=40)
