@@ -16,8 +16,8 @@ _CARD = """\
 
 {member_count} network(s) look at the same picture, squashed to {working} by {working} pixels and
 scaled between the percentiles {low} and {high} of the exposed area. Each gives months; the estimate
-is their mean. They are told the patient's sex. A recipe (`models/recipes`) with `warm_start` went on
-from another member: such members err alike more than strangers would.
+is their mean. They are told the patient's sex. A recipe (`models/recipes`) with `warm_start` went
+on from another member: such members err alike more than strangers would.
 
 | member | architecture | input | recipe | error while training (validate part) |
 | --- | --- | ---: | --- | ---: |
