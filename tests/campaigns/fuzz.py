@@ -54,7 +54,13 @@ _LISTENER = {
     "largest_file_megabytes": 1,
 }
 #: Log events that nothing from outside may cause.
-_ACCIDENTS = ("thread.died", "receive.failed", "association.not_opened", "association.not_judged")
+_ACCIDENTS = (
+    "logs.uncaught",
+    "receive.failed",
+    "association.not_opened",
+    "association.not_judged",
+    "association.too_many_connections",  # six attackers: others were not let go
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,8 +61,19 @@ class GuardedRequestHandler(RequestHandler):
             association.bind(event, lambda _event: provider.discard_all())
         # pynetdicom leaves it open where the peer was the first to close
         association.bind(evt.EVT_CONN_CLOSE, lambda _event: connection.close())
+        association.bind(evt.EVT_CONN_CLOSE, lambda _event: _wake_if_nothing_was_asked(association))
         _unbind_message_loggers(association)
         return association
+
+
+def _wake_if_nothing_was_asked(association: Association) -> None:
+    """End the thread of a peer that has gone without a request, such as a probe of the port.
+
+    pynetdicom lets it wait for the rest of the ACSE time-out, and hold its place meanwhile.
+    """
+    is_waiting = association.dul.state_machine.current_state in ("Sta2", "Sta13")
+    if is_waiting and association.requestor.primitive is None:
+        association.dul.to_user_queue.put(cast("Any", None))  # as if the time were over
 
 
 def _unbind_message_loggers(association: Association) -> None:

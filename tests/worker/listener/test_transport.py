@@ -14,6 +14,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 
+from tests.orthanc import wait_for
 from tests.worker.listener.conftest import Site, StartSite
 from tests.worker.listener.encoding import DX, dataset, explicit
 from tests.worker.listener.sending import (
@@ -27,7 +28,7 @@ from tests.worker.listener.sending import (
     undisturbed,
 )
 from worker.listener.errors import ListeningPortError, UntestedLibraryError
-from worker.listener.server import MOST_HALF_OPEN
+from worker.listener.server import MOST_HALF_OPEN, MOST_HALF_OPEN_BY_ADDRESS
 from worker.listener.spool import FileMeta, IncomingFile, Spool
 from worker.listener.transport import LONGEST_PDU_BYTES, require_tested_library
 
@@ -176,6 +177,19 @@ def test_a_long_request_for_an_association_is_not_gathered(site: Site) -> None:
     with connection(site.port) as opened:
         opened.sendall(pack(">BBL", 1, 0, 1_000_000))
         assert is_closed_by_peer(opened)
+
+
+@pytest.mark.parametrize("said", [b"", b"\1", b"GET / HTTP/1.0\r\n\r\n"])
+def test_a_connection_that_has_gone_holds_no_place(start_site: StartSite, said: bytes) -> None:
+    site = start_site(acse_timeout_seconds=300)
+    for _ in range(MOST_HALF_OPEN_BY_ADDRESS + 5):
+        with connection(site.port) as opened:
+            opened.sendall(said)
+            opened.shutdown(socket.SHUT_WR)
+            assert is_closed_by_peer(opened)
+    wait_for(lambda: not any("Acceptor" in thread.name for thread in threading.enumerate()))
+    with association(site.port) as opened:
+        assert opened.is_established
 
 
 def test_one_address_cannot_take_every_place_of_those_who_only_connect(site: Site) -> None:
