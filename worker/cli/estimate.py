@@ -31,7 +31,8 @@ def estimate(
         typer.Option("--out", metavar="DIR", help="Write SR, SC, PNG, PDF and HTML there."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help='"cpu", "cuda:0"; default: the first of [inference] devices.')
+        str | None,
+        typer.Option(help='"cpu", "cuda:0"; default: the first of \\[inference] devices.'),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -23,8 +23,8 @@ _DESKTOPS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 commands = typer.Typer(no_args_is_help=True, help="What arrived, and where it stands.")
 
-#: for these, something happens by itself at the time shown
-_IN_FLIGHT = (OutboxState.WAITING, OutboxState.SENDING, OutboxState.SENT)
+#: for these, something happens by itself at the time shown: the next try, or asking for the proof
+_HAS_NEXT = (OutboxState.WAITING, OutboxState.SENT)
 
 JobNumbers = Annotated[list[int], typer.Argument(metavar="JOB_ID...", help="Numbers of jobs.")]
 
@@ -103,7 +103,7 @@ def show_job(
     print()
     print_table(
         ("DESTINATION", "OBJECT", "STATE", "TRIES", "STATUS", "SENT", "CONFIRMED", "NEXT", "ERROR"),
-        [_destination_row(one) for one in job.destinations],
+        [destination_row(one) for one in job.destinations],
         none="Nothing is owed to any destination.",
     )
     print()
@@ -220,7 +220,8 @@ def _facts(job: JobView) -> dict[str, str]:
     }
 
 
-def _destination_row(one: DestinationView) -> tuple[str, ...]:
+def destination_row(one: DestinationView) -> tuple[str, ...]:
+    """Return what one destination has of one object, in the order of the columns."""
     return (
         one.destination,
         one.kind.value,
@@ -229,6 +230,6 @@ def _destination_row(one: DestinationView) -> tuple[str, ...]:
         "" if one.status is None else f"0x{one.status:04X}",
         local_time(one.sent_at),
         local_time(one.confirmed_at),
-        local_time(one.run_after) if one.state in _IN_FLIGHT else "",
+        local_time(one.run_after) if one.state in _HAS_NEXT else "",
         one.error or "",
     )

@@ -20,8 +20,18 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object or list, stable keys.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def _said(reason: str) -> str:
+    """Return the reason without blanks around it; an empty one is wrong usage."""
+    if not reason.strip():
+        raise typer.BadParameter("say in a few words why: it goes into the audit trail")
+    return reason.strip()
+
+
 ReasonOption = Annotated[
-    str, typer.Option("--reason", help="Why; goes into the audit trail with your name.")
+    str,
+    typer.Option("--reason", callback=_said, help="Why; goes into the audit trail with your name."),
 ]
 
 

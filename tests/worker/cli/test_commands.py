@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,14 +11,17 @@ import cv2
 import pytest
 import sqlalchemy as sa
 import typer
+from typer.testing import CliRunner
 
 from models.phantom import draw_phantom
 from schemas.images import Sex
-from schemas.jobs import Arrival
+from schemas.jobs import Arrival, DestinationView, ObjectKind, OutboxState
 from tests.builders import hand_radiograph, write_file
 from tests.fakes import FakePacs
 from worker import app
 from worker.cli.application import application
+from worker.cli.jobs import destination_row
+from worker.cli.output import local_time
 from worker.operations.configuration import load_config
 from worker.queue.jobs import JobQueue
 
@@ -124,6 +128,27 @@ def test_every_command_says_what_it_does_with_an_example() -> None:
     assert [text for text in texts if "boneage " not in text and "Example" not in text] == []
 
 
+def help_texts(command: object, *path: str) -> Iterator[tuple[list[str], str]]:
+    """Yield each text that a command and its options give, with the way to that command."""
+    for described in (command, *getattr(command, "params", ())):
+        yield list(path), getattr(described, "help", None) or ""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from help_texts(inner, *path, name)
+
+
+def test_no_help_text_loses_what_stands_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 400)
+    bracketed = [
+        (path, words)
+        for path, text in help_texts(typer.main.get_command(application))
+        for words in re.findall(r"\[[^\]]*\]", text)
+    ]
+    assert "[inference]" in [words for _, words in bracketed]
+
+    for path, words in bracketed:
+        assert words in CliRunner().invoke(application, [*path, "--help"]).output, words
+
+
 def test_an_operators_commands_do_not_load_torch() -> None:
     program = """
 import sys
@@ -188,6 +213,36 @@ def test_a_change_without_a_reason_is_wrong_usage(site: Site) -> None:
     assert "--reason" in site.run("jobs", "cancel", "1", "--yes", expect=2).stderr
 
 
+@pytest.mark.parametrize("move", ["requeue", "cancel"])
+def test_an_empty_reason_is_wrong_usage(site: Site, move: str) -> None:
+    site.receive()
+
+    for reason in ("", " \t"):
+        ended = site.run("jobs", move, "1", "--reason", reason, "--yes", expect=2)
+        assert "say in a few words why" in ended.stderr
+    assert [event.event for event in site.queue().events(1)] == ["received"]
+
+
+@pytest.mark.parametrize("state", OutboxState)
+def test_only_what_waits_for_a_try_or_for_its_proof_has_a_next_time(state: OutboxState) -> None:
+    row = DestinationView(
+        kind=ObjectKind.SR,
+        destination="pacs",
+        state=state,
+        attempt=1,
+        status=None,
+        error=None,
+        sop_instance_uid=None,
+        sent_at=None,
+        confirmed_at=None,
+        run_after=datetime(2026, 1, 5, 9, 30, tzinfo=UTC),
+    )
+
+    is_shown = any(local_time(row.run_after) == cell for cell in destination_row(row))
+
+    assert is_shown == (state in {OutboxState.WAITING, OutboxState.SENT})
+
+
 def test_a_change_is_not_made_where_nobody_can_be_asked(site: Site) -> None:
     site.receive()
 
@@ -222,6 +277,36 @@ def test_an_event_that_was_changed_is_found(site: Site) -> None:
     problems = json.loads(site.run("audit", "verify", "--json", expect=1).stdout)
 
     assert [problem["event_id"] for problem in problems] == [1]
+
+
+def test_verifying_says_how_recent_the_last_seal_is(site: Site) -> None:
+    site.receive()
+    app.audit_seal(load_config(site.settings, environment={})).make_key()
+    assert "No seal is known" in site.run("audit", "verify").stdout
+    site.run("audit", "seal")
+
+    said = site.run("audit", "verify")
+    for_machines = site.run("audit", "verify", "--json")
+
+    assert re.search(r"Last seal: event 1, \d{4}-\d\d-\d\d .*, 0:00:\d\d ago", said.stdout)
+    assert json.loads(for_machines.stdout) == []
+    last = json.loads(for_machines.stderr)["last_seal"]
+    assert last["event_id"] == 1
+    assert 0 <= last["age_seconds"] < 60
+    assert datetime.fromisoformat(last["sealed_at"]).tzinfo is not None
+
+
+def test_an_anchor_that_is_damaged_is_listed_and_proves_nothing(site: Site) -> None:
+    seal = app.audit_seal(load_config(site.settings, environment={}))
+    site.receive()
+    seal.make_key()
+    site.run("audit", "seal")
+    seal.anchor.write_text("x")
+
+    verified = site.run("audit", "verify", expect=1)
+
+    assert "damaged" in verified.stdout
+    assert "No seal is known" in verified.stdout
 
 
 def test_wrong_settings_are_wrong_usage(site: Site) -> None:
