@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -48,35 +47,6 @@ def test_a_grey_picture_saved_with_colours_is_grey(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "hand.png"), cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGRA))
 
     np.testing.assert_array_equal(read_picture(tmp_path / "hand.png"), pixels)
-
-
-@pytest.mark.parametrize("ending", ["jpeg", "png", "webp", "tiff"])
-@pytest.mark.parametrize(
-    ("orientation", "upright"),
-    [
-        (1, lambda stored: stored),
-        (2, np.fliplr),
-        (3, lambda stored: np.rot90(stored, 2)),
-        (4, np.flipud),
-        (5, np.transpose),
-        (6, lambda stored: np.rot90(stored, -1)),
-        (7, lambda stored: np.rot90(stored, 2).T),
-        (8, np.rot90),
-    ],
-)
-def test_a_picture_is_turned_as_its_exif_orientation_asks(
-    tmp_path: Path,
-    ending: str,
-    orientation: int,
-    upright: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
-) -> None:
-    stored = np.repeat(np.repeat(np.array([[250, 150], [80, 20]], np.uint8), 32, 0), 48, 1)
-    picture = Image.fromarray(stored)
-    exif = picture.getexif()
-    exif[ExifTags.Base.Orientation] = orientation
-    picture.save(tmp_path / f"hand.{ending}", exif=exif, lossless=True, quality=100)
-
-    np.testing.assert_array_equal(read_picture(tmp_path / f"hand.{ending}"), upright(stored))
 
 
 @pytest.mark.parametrize("ending", ["jpeg", "png", "webp", "tiff"])
