@@ -72,6 +72,8 @@ class Heartbeat:
         self._stop = stop
         self._on_stuck = on_stuck
         self._done = threading.Event()
+        self._turn = threading.Lock()  # held while the claim is renewed or given back
+        self._is_at_rest = False
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -87,6 +89,14 @@ class Heartbeat:
         self._done.set()
         self._thread.join()
 
+    def rest(self) -> None:
+        """Leave the claim alone from now on: it is about to be settled, which ends it.
+
+        A renewal that is under way is waited for; work that hangs is still noticed.
+        """
+        with self._turn:
+            self._is_at_rest = True
+
     def _beat(self) -> None:
         pause = self._limits.lease.total_seconds() / 3
         begun = monotonic()
@@ -96,14 +106,16 @@ class Heartbeat:
             if self._stop.is_set():
                 grace_ends = min(grace_ends, now + self._limits.grace_seconds)
             if now >= grace_ends:
-                return self._give_back()
+                with self._turn:
+                    return None if self._is_at_rest else self._give_back()
             if now >= begun + self._limits.longest.total_seconds():
                 log.error("heartbeat.stuck", job_id=self._claim.job_id, seconds=round(now - begun))
                 return self._on_stuck()
             if now >= next_renewal:
                 next_renewal = now + pause
-                if not self._renewed():
-                    return None
+                with self._turn:
+                    if not (self._is_at_rest or self._renewed()):
+                        return None
         return None
 
     def _renewed(self) -> bool:

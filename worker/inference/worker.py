@@ -113,8 +113,9 @@ class InferenceWorker:
             limits=Limits(lease=self._policy.lease, grace_seconds=self._policy.grace_seconds),
             stop=stop or Event(),
             on_stuck=end_process,
-        ):
+        ) as heartbeat:
             decision = self._decide(attempt)
+            heartbeat.rest()
             self._apply(attempt, decision)
         if attempt.device_error is not None:
             raise attempt.device_error

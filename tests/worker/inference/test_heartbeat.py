@@ -132,6 +132,58 @@ def test_work_that_hangs_loses_its_lease_and_ends_the_process() -> None:
     assert keeper.releases == 0
 
 
+def test_a_claim_that_is_being_settled_is_not_renewed_but_still_watched() -> None:
+    keeper, is_stuck = Keeper(), threading.Event()
+    limits = Limits(lease=LEASE, longest=timedelta(milliseconds=300))
+
+    with Heartbeat(
+        keeper, CLAIM, limits=limits, stop=threading.Event(), on_stuck=is_stuck.set
+    ) as beating:
+        beating.rest()
+        renewals = keeper.renewals
+        assert is_stuck.wait(20)  # many beats later
+
+    assert (keeper.renewals, keeper.releases) == (renewals, 0)
+
+
+def test_a_claim_that_is_being_settled_is_not_given_back() -> None:
+    keeper, stop = Keeper(), threading.Event()
+
+    with heartbeat(keeper, stop=stop, grace_seconds=0) as beating:
+        beating.rest()
+        stop.set()
+        beating._thread.join(20)  # noqa: SLF001 - it has nothing left to do
+
+    assert keeper.releases == 0
+
+
+def test_settling_waits_for_a_renewal_that_is_under_way() -> None:
+    is_renewing, may_end, ended = threading.Event(), threading.Event(), list[str]()
+
+    class SlowKeeper(Keeper):
+        def renew(self, claim: Claim, *, lease: timedelta) -> Claim:
+            is_renewing.set()
+            assert may_end.wait(20)
+            ended.append("renewal")
+            return super().renew(claim, lease=lease)
+
+    with heartbeat(SlowKeeper()) as beating:
+
+        def rest() -> None:
+            beating.rest()
+            ended.append("rest")
+
+        assert is_renewing.wait(20)
+        resting = threading.Thread(target=rest)
+        resting.start()
+        resting.join(0.05)
+        may_end.set()
+        resting.join(20)
+
+    assert ended[-1] == "rest"
+    assert ended.count("renewal") >= 1
+
+
 def test_an_error_of_the_work_flies_past() -> None:
     keeper = Keeper()
 

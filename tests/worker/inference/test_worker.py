@@ -530,6 +530,33 @@ def test_a_slow_estimate_keeps_its_lease(room: Room, monkeypatch: pytest.MonkeyP
     assert job.state is JobState.DELIVERING
 
 
+def test_a_job_that_is_settled_is_not_renewed_any_more(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.policy = replace(room.policy, lease=timedelta(milliseconds=60))
+    room.receive(hand_radiograph())
+    is_settled, renewed_late = threading.Event(), threading.Event()
+    settle, renew = room.queue.settle, room.queue.renew
+
+    def settle_and_linger(claim: object, result: object) -> None:
+        settle(claim, result)  # type: ignore[arg-type]  # passed through
+        is_settled.set()
+        renewed_late.wait(0.3)  # five leases
+
+    def renew_and_look(claim: object, *, lease: timedelta) -> object:
+        if is_settled.is_set():
+            renewed_late.set()
+        return renew(claim, lease=lease)  # type: ignore[arg-type]  # passed through
+
+    monkeypatch.setattr(room.queue, "settle", settle_and_linger)
+    monkeypatch.setattr(room.queue, "renew", renew_and_look)
+
+    assert room.worker().run_once()
+
+    assert is_settled.is_set()
+    assert not renewed_late.is_set()
+
+
 def test_an_empty_queue_is_no_work(room: Room) -> None:
     assert not room.worker().run_once()
 
