@@ -24,9 +24,6 @@ Stored = NDArray[np.uint8] | NDArray[np.uint16]
 #: depth and channels as stored; unlike IMREAD_UNCHANGED it obeys the orientation, and drops alpha
 _AS_SEEN = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
 
-#: depth and channels as stored; unlike IMREAD_UNCHANGED it obeys the orientation, and drops alpha
-_AS_SEEN = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wrapping:
@@ -57,8 +54,6 @@ def read_picture(path: Path) -> Stored:
 
 def decode_picture(content: bytes) -> Stored:
     """Return the grey values of a picture that is in memory; as ``read_picture``.
-
-    The picture is turned and mirrored as its EXIF orientation (CIPA DC-008, tag 0x0112) asks.
 
     The picture is turned and mirrored as its EXIF orientation (CIPA DC-008, tag 0x0112) asks.
 
