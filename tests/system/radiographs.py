@@ -52,8 +52,8 @@ class Sending:
 
 #: sixteen files of fourteen children; the last two are inverted twins of others
 SENDINGS = (
-    Sending(image="rsna_full/1378.png", modality="DX", transfer_syntax=ExplicitVRLittleEndian),
-    Sending(image="rsna_full/1424.png", modality="CR", transfer_syntax=ImplicitVRLittleEndian),
+    Sending(image="rsna_full/14735.png", modality="DX", transfer_syntax=ExplicitVRLittleEndian),
+    Sending(image="rsna_full/1423.png", modality="CR", transfer_syntax=ImplicitVRLittleEndian),
     Sending(image="rsna_full/1382.png", modality="DX", transfer_syntax=JPEGLosslessSV1),
     Sending(image="rsna_full/1384.png", modality="CR", transfer_syntax=JPEGLSLossless),
     Sending(image="rsna_full/1385.png", modality="DX", transfer_syntax=JPEG2000Lossless),
@@ -79,7 +79,7 @@ SENDINGS = (
     Sending(image="rsna_half/4116.webp", modality="CR", transfer_syntax=JPEG2000Lossless),
     Sending(image="rsna_half/11975.webp", modality="DX", transfer_syntax=JPEGLSLossless),
     Sending(
-        image="rsna_full/1378.png",
+        image="rsna_full/14735.png",
         modality="DX",
         transfer_syntax=ExplicitVRLittleEndian,
         photometric_interpretation="MONOCHROME1",
