@@ -17,7 +17,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at run t
 
 from schemas.config import CommitmentKind, DeliverySection, PeerSection
 from schemas.errors import BoneAgeError
-from schemas.jobs import CommitmentRequest, OwedProof, RetryPolicy
+from schemas.jobs import CommitmentRequest, OwedProof
 from worker.delivery.errors import (
     DestinationAwayError,
     NeverProvedError,
@@ -26,7 +26,7 @@ from worker.delivery.errors import (
 )
 from worker.delivery.objects import ResultFiles
 from worker.delivery.scu import Association, open_association
-from worker.delivery.statuses import MOST_LIMITED_TRIES
+from worker.delivery.statuses import retry_policy
 from worker.logs import log
 from worker.queue.commitments import Commitments
 from worker.reporting.commitment_report import CommitmentReportError, read_commitment_report
@@ -63,12 +63,7 @@ class Confirmer:
         self._connect_timeout_seconds = section.connect_timeout_seconds
         self._patience = timedelta(seconds=section.commitment_timeout_seconds)
         self._give_up_after = timedelta(days=section.give_up_after_days)
-        self._policy = RetryPolicy(
-            attempts=MOST_LIMITED_TRIES,
-            first_delay=timedelta(seconds=section.first_retry_seconds),
-            factor=2,
-            longest_delay=timedelta(seconds=section.longest_retry_seconds),
-        )
+        self._policy = retry_policy(section)
         self._failures = 0  # in a row
         self._line: Association | None = None
         self._line_ends_at = 0.0

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from schemas.config import DeliverySection
 from schemas.errors import BoneAgeError, LeaseLostError, TransientError
-from schemas.jobs import OutboxClaim, RetryPolicy
+from schemas.jobs import OutboxClaim
 from worker.delivery.confirmer import Confirmer
 from worker.delivery.errors import (
     DestinationAwayError,
@@ -20,7 +20,7 @@ from worker.delivery.errors import (
 )
 from worker.delivery.heartbeat import Heartbeat
 from worker.delivery.sender import Sender, Sent
-from worker.delivery.statuses import MOST_LIMITED_TRIES
+from worker.delivery.statuses import retry_policy
 from worker.logs import log
 from worker.queue.outbox import Outbox
 
@@ -55,12 +55,7 @@ class Lane:
         self._now = now
         self._lease = timedelta(seconds=section.lease_seconds)
         self._give_up_after = timedelta(days=section.give_up_after_days)
-        self._policy = RetryPolicy(
-            attempts=MOST_LIMITED_TRIES,
-            first_delay=timedelta(seconds=section.first_retry_seconds),
-            factor=2,
-            longest_delay=timedelta(seconds=section.longest_retry_seconds),
-        )
+        self._policy = retry_policy(section)
         self._is_aborted = threading.Event()
         self._rests_until: datetime | None = None
         self._times_away = 0  # in a row

@@ -1,12 +1,16 @@
-"""What a C-STORE status means for the object that was sent.
+"""What a C-STORE status means for the object that was sent, and how it is tried again.
 
 Sources: PS3.4 table B.2-1 (Storage), PS3.7 annex C (general statuses). What to do about each is
 ours; DESIGN, section 5.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
+
+from schemas.config import DeliverySection
+from schemas.jobs import RetryPolicy
 
 
 class Verdict(StrEnum):
@@ -64,3 +68,13 @@ def judge(status: int, *, is_ours: bool) -> Verdict:
     if status == DUPLICATE_SOP_INSTANCE:
         return Verdict.STORED if is_ours else Verdict.LIMITED
     return _EXACT.get(status) or _RANGES.get(status >> 8, Verdict.LIMITED)
+
+
+def retry_policy(section: DeliverySection) -> RetryPolicy:
+    """Return how one destination is tried again, for objects and for proofs alike."""
+    return RetryPolicy(
+        attempts=MOST_LIMITED_TRIES,
+        first_delay=timedelta(seconds=section.first_retry_seconds),
+        factor=2,
+        longest_delay=timedelta(seconds=section.longest_retry_seconds),
+    )
