@@ -91,11 +91,13 @@ def ask_member(
         feature_map = network.features(inputs.contiguous(memory_format=torch.channels_last))
         rows = [index for index, asked in enumerate(sexes) for _ in asked]
         flat = sex_input([sex for asked in sexes for sex in asked], device=inputs.device)
-        months = iter(network.head(feature_map[rows], flat).tolist())
+        said = network.head(feature_map[rows], flat)
     first = sex_input([asked[0] for asked in sexes], device=inputs.device)
     if empty is None:
         empty = empty_exposure(network, inputs)
-    parts = contributions(network, feature_map, first, empty=empty)
+    firsts = [rows.index(index) for index in range(len(sexes))]
+    parts = contributions(network, feature_map, first, empty=empty, estimate=said[firsts])
+    months = iter(said.tolist())
     return MemberReading(
         months=tuple(tuple(next(months) for _ in asked) for asked in sexes),
         cells=parts.months.cpu().numpy(),

@@ -60,7 +60,7 @@ def empty_exposure(network: AgeNetwork, inputs: Tensor) -> Tensor:
 
 
 def contributions(
-    network: AgeNetwork, feature_map: Tensor, sex: Tensor, *, empty: Tensor
+    network: AgeNetwork, feature_map: Tensor, sex: Tensor, *, empty: Tensor, estimate: Tensor
 ) -> Contributions:
     """Return the signed contribution of every cell to the months that the network says.
 
@@ -69,6 +69,7 @@ def contributions(
         feature_map: ``(batch, channels, rows, columns)`` from ``network.features``.
         sex: ``(batch, 1)`` float32, 1.0 male, 0.0 female.
         empty: the same for one empty exposure, or for one each, from ``empty_exposure``.
+        estimate: ``(batch,)`` months, what the head said to this map and sex.
     """
     start = empty.expand_as(feature_map)
     difference = feature_map.detach().float() - start
@@ -81,8 +82,6 @@ def contributions(
         (gradient,) = torch.autograd.grad(months.sum(), between)
     mean_gradient = gradient.view(STEPS, *feature_map.shape).mean(dim=0)
     cells = (difference * mean_gradient).sum(dim=1)  # (B, R, C)
-    with torch.no_grad():
-        estimate = network.head(feature_map, sex)
     return Contributions(months=cells, intercept_months=estimate - cells.sum(dim=(1, 2)))
 
 

@@ -9,6 +9,7 @@ from models.foreign_preprocessing import Frame
 from models.networks import BoneAgeNetwork, build_network
 from models.saliency import (
     GRID,
+    Contributions,
     contributions,
     empty_exposure,
     onto_source_grid,
@@ -29,6 +30,13 @@ def lite_network() -> BoneAgeNetwork:
     return build_network("efficientnet_lite0", age_mean_months=120.0, age_sd_months=40.0).eval()
 
 
+def explained(
+    network: BoneAgeNetwork, feature_map: Tensor, sex: Tensor, *, empty: Tensor
+) -> Contributions:
+    estimate = network.head(feature_map, sex).detach()
+    return contributions(network, feature_map, sex, empty=empty, estimate=estimate)
+
+
 def empty_map(network: BoneAgeNetwork) -> Tensor:
     return empty_exposure(network, torch.full((1, 1, SIZE, SIZE), -1.0))
 
@@ -41,7 +49,7 @@ def test_the_map_and_its_intercept_add_up_to_the_estimate(
     image, sex = torch.rand(2, 1, SIZE, SIZE), torch.tensor([[1.0], [0.0]])
     feature_map = network.features(image)
 
-    parts = contributions(network, feature_map, sex, empty=empty_map(network))
+    parts = explained(network, feature_map, sex, empty=empty_map(network))
 
     total = parts.months.sum(dim=(1, 2)) + parts.intercept_months
     assert torch.allclose(total, network.head(feature_map, sex), atol=MONTHS_NOISE)
@@ -52,7 +60,7 @@ def test_the_intercept_is_what_the_network_says_to_an_empty_exposure() -> None:
     empty, sex = empty_map(network), torch.ones(1, 1)
     feature_map = network.features(torch.rand(1, 1, SIZE, SIZE) * 2 - 1)
 
-    parts = contributions(network, feature_map, sex, empty=empty)
+    parts = explained(network, feature_map, sex, empty=empty)
 
     error = float((parts.intercept_months - network.head(empty, sex)).abs().detach())
     assert error < 0.1 * float(parts.months.abs().sum())  # eight points on a line that bends
@@ -62,7 +70,7 @@ def test_an_empty_exposure_has_no_contribution_anywhere() -> None:
     network = lite_network()
     empty = empty_map(network)
 
-    parts = contributions(network, empty, torch.ones(1, 1), empty=empty)
+    parts = explained(network, empty, torch.ones(1, 1), empty=empty)
 
     assert float(parts.months.abs().max()) == pytest.approx(0, abs=MONTHS_NOISE)
 
@@ -85,8 +93,8 @@ def test_what_makes_a_hand_younger_stays_negative() -> None:
     empty = empty_map(network)
     feature_map = network.features(torch.rand(1, 1, SIZE, SIZE))
 
-    parts = contributions(network, feature_map, torch.ones(1, 1), empty=empty)
-    opposite = contributions(network, 2 * empty - feature_map, torch.ones(1, 1), empty=empty)
+    parts = explained(network, feature_map, torch.ones(1, 1), empty=empty)
+    opposite = explained(network, 2 * empty - feature_map, torch.ones(1, 1), empty=empty)
 
     assert float(torch.cat([parts.months, opposite.months]).min()) < 0
 
