@@ -116,6 +116,8 @@ class Reception(Table):
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "digest"),
         Index(None, "study_instance_uid"),
+        Index(None, "accession_hash"),
+        Index(None, "patient_id_hash"),
         {"sqlite_autoincrement": True},
     )
 
@@ -133,6 +135,11 @@ class Reception(Table):
     received_at: Mapped[datetime]
     state: Mapped[ReceptionState]
     examined_at: Mapped[datetime | None]  #: when inference was done with it, whatever it found
+    #: HMAC of what an operator may search for; the values themselves stand in the spool alone
+    accession_hash: Mapped[str | None] = mapped_column(DIGEST)
+    patient_id_hash: Mapped[str | None] = mapped_column(DIGEST)
+    indexed_at: Mapped[datetime | None]  #: when the two hashes were reckoned, or could not be
+    removed_at: Mapped[datetime | None]  #: when retention took the file from the spool
 
 
 class Job(Table):
@@ -200,6 +207,7 @@ class Result(Table):
     timings_ms: Mapped[str] = mapped_column(Text)  #: JSON object, step to milliseconds
     is_phantom: Mapped[bool]
     created_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]  #: when retention took the files of this revision
 
 
 class Output(Table):
@@ -311,6 +319,39 @@ class SealRow(Table):
     previous_seal: Mapped[str] = mapped_column(DIGEST)  #: "" at position 1
     seal: Mapped[str] = mapped_column(DIGEST)  #: HMAC-SHA256
     sealed_at: Mapped[datetime]
+
+
+class TombstoneRow(Table):
+    """What retention took out of the tables: which events are missing with good reason."""
+
+    __tablename__ = "tombstones"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    removed_at: Mapped[datetime]
+    policy: Mapped[str] = mapped_column(NAME)  #: in words: "records after 3650 days"
+    ranges: Mapped[str] = mapped_column(Text)  #: JSON: [[first event, last event], …]
+    event_count: Mapped[int]
+    job_count: Mapped[int]
+    digest: Mapped[str] = mapped_column(DIGEST)  #: of the hashes of these events, in their order
+    signature: Mapped[str] = mapped_column(DIGEST)  #: HMAC-SHA256 with the key of the seals
+
+
+class RetiredJob(Table):
+    """A job whose rows are gone: should its image come again, its revisions are counted on."""
+
+    __tablename__ = "retired_jobs"
+
+    sop_instance_hash: Mapped[str] = mapped_column(DIGEST, primary_key=True)  #: sha256 of the UID
+    revision: Mapped[int]  #: the last one: its UIDs are taken for ever
+
+
+class AuditExportRow(Table):
+    """How far the sealed trail was handed on to a receiver outside."""
+
+    __tablename__ = "audit_exports"
+
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)  #: "syslog"
+    position: Mapped[int]  #: of the last seal whose event was handed on
 
 
 class LeaderRow(Table):
