@@ -3,8 +3,6 @@
 Nothing that would change a diagnosis is a setting: that is in the release or the site profile.
 """
 
-from collections import Counter
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +16,12 @@ AeTitle = Annotated[
     str,
     Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$"),
 ]
+
+
+#: shown as "***", and may come from a file of its own: ``url_file`` in the place of ``url``
+SECRET = "secret"  # noqa: S105 - a mark, not one
+Secret = Annotated[str, SECRET]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
 class _Section(BaseModel):
@@ -167,13 +171,14 @@ class StorageSection(_Section):
 class DatabaseSection(_Section):
     """[database] the job table."""
 
-    url: str = ""  #: empty: SQLite at <storage root>/boneage.sqlite
+    url: Secret = ""  #: empty: SQLite at <storage root>/boneage.sqlite
 
 
 class InferenceSection(_Section):
     """[inference] the worker that reads images."""
 
-    devices: tuple[str, ...] = ("auto",)  #: "auto", "cpu", "cuda:0" …; one process for each
+    #: "auto", "cpu", "cuda:0" …; one process for each
+    devices: tuple[Device, ...] = Field(default=("auto",), min_length=1)
     release: str = ""  #: empty: the newest that ships
     threads: int = Field(default=0, ge=0, le=256)  #: 0: as many as cores
     lease_seconds: int = Field(default=120, ge=10, le=3600)
@@ -216,6 +221,8 @@ class ScheduleSection(_Section):
     seal_seconds: int = Field(default=5, ge=1, le=3600)
     backup_hours: float = Field(default=24, gt=0, le=720)
     backups_kept: int = Field(default=14, ge=1, le=1000)
+    constancy_hours: float = Field(default=6, ge=0, le=168)  #: 0: never by itself
+    echo_seconds: int = Field(default=60, ge=5, le=3600)
 
 
 class PredictSection(_Section):
@@ -223,7 +230,7 @@ class PredictSection(_Section):
 
     enabled: bool = False
     require_token: bool = True
-    device: str = Field(default="cpu", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Device = "cpu"
     largest_upload_megabytes: int = Field(default=32, ge=1, le=512)
 
 
@@ -243,6 +250,37 @@ class AuditSection(_Section):
 
     key_file: Path | None = None  #: none: <storage root>/audit.key, made at first start
     anchor_file: Path | None = None  #: none: <storage root>/audit.anchor
+
+
+class MailSecurity(StrEnum):
+    """How the mail server is met."""
+
+    NONE = "none"  #: in the clear: a relay on this machine, or one that takes nothing else
+    STARTTLS = "starttls"  #: in the clear until both agree on TLS; without TLS nothing is sent
+    TLS = "tls"  #: TLS from the first byte
+
+
+class EmailSection(_Section):
+    """[notify.email] whom to write to; without a host nobody is."""
+
+    host: str = ""
+    port: int = Field(default=587, ge=1, le=65535)
+    security: MailSecurity = MailSecurity.STARTTLS
+    user: str = ""
+    password: Secret = ""
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+
+
+class NotifySection(_Section):
+    """[notify] what needs a person, by webhook and e-mail; never anything of a patient."""
+
+    webhook_url: Secret = Field(default="", pattern=r"^$|^https?://\S+$")
+    collect_seconds: float = Field(default=30, ge=1, le=3600)
+    remind_hours: float = Field(default=24, gt=0, le=720)
+    destination_down_minutes: float = Field(default=30, gt=0, le=10080)
+    drift_months: float = Field(default=6, gt=0, le=120)
+    email: EmailSection = EmailSection()
 
 
 class LogLevel(StrEnum):
@@ -275,85 +313,5 @@ class Config(_Section):
     schedule: ScheduleSection = ScheduleSection()
     http: HttpSection = HttpSection()
     audit: AuditSection = AuditSection()
+    notify: NotifySection = NotifySection()
     log: LogSection = LogSection()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contradiction:
-    """Two settings that are each right and cannot both hold."""
-
-    place: tuple[str | int, ...]  #: ("peer", 0, "destinations")
-    message: str  #: what is wrong and how to mend it
-
-
-def contradictions(config: Config) -> list[Contradiction]:
-    """Return what single keys cannot show: names that point nowhere, doubles, crossed marks."""
-    found = [*_ambiguous_peers(config), *_lost_destinations(config), *_half_tls(config)]
-    if config.storage.low_mark_percent >= config.storage.high_mark_percent:
-        message = "must be below high_mark_percent: receiving stops there and goes on here"
-        found.append(Contradiction(place=("storage", "low_mark_percent"), message=message))
-    return found
-
-
-def _ambiguous_peers(config: Config) -> list[Contradiction]:
-    found = []
-    names = Counter(peer.name for peer in config.peer)
-    titles = Counter(peer.ae_title for peer in config.peer if peer.destination)
-    for index, peer in enumerate(config.peer):
-        if names[peer.name] > 1:
-            message = "another peer has this name; give each peer a name of its own"
-            found.append(Contradiction(place=("peer", index, "name"), message=message))
-        if peer.destination and titles[peer.ae_title] > 1:
-            message = (
-                "two destinations have this AE title, so a result would not know where to go; "
-                "set destination = false for all but one, or name `destinations`"
-            )
-            found.append(Contradiction(place=("peer", index, "ae_title"), message=message))
-    return found
-
-
-def _half_tls(config: Config) -> list[Contradiction]:
-    tls, place = config.listener.tls, ("listener", "tls")
-    half: list[tuple[bool, tuple[str | int, ...], str]] = [
-        (
-            tls.enabled and (tls.certificate is None or tls.key is None),
-            (*place, "enabled"),
-            "needs both `certificate` and `key`",
-        ),
-        (
-            tls.match_ae_title and tls.client_ca is None,
-            (*place, "match_ae_title"),
-            "needs `client_ca`: without it, no sender shows a certificate",
-        ),
-        (
-            tls.enabled and tls.port == config.listener.port != 0,
-            (*place, "port"),
-            "is the plain port; leave it out, and TLS takes the place of the plain port",
-        ),
-        *(
-            (
-                peer.tls is not None and (peer.tls.certificate is None) != (peer.tls.key is None),
-                ("peer", index, "tls"),
-                "needs both `certificate` and `key`, or neither",
-            )
-            for index, peer in enumerate(config.peer)
-        ),
-    ]
-    return [Contradiction(place=where, message=message) for is_so, where, message in half if is_so]
-
-
-def _lost_destinations(config: Config) -> list[Contradiction]:
-    known = {peer.name for peer in config.peer if peer.destination}
-    named: list[tuple[tuple[str | int, ...], tuple[str, ...]]] = [
-        *((("peer", i, "destinations"), peer.destinations) for i, peer in enumerate(config.peer)),
-        *(
-            (("intake", "rule", i, "destinations"), rule.destinations)
-            for i, rule in enumerate(config.intake.rule)
-        ),
-    ]
-    message = "names a peer that is not configured with destination = true; known: {}"
-    return [
-        Contradiction(place=place, message=message.format(", ".join(sorted(known)) or "none"))
-        for place, destinations in named
-        if not set(destinations) <= known
-    ]

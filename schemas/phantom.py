@@ -2,3 +2,8 @@
 
 PHANTOM_PATIENT_ID = "BONEAGE-PHANTOM"
 PHANTOM_PATIENT_NAME = "PHANTOM^BONEAGE"
+
+#: The constancy check: who sends the phantom, and the destination that takes and forgets its
+#: results. No [[peer]] may have one of the two, so that no image of a patient ever goes there.
+CONSTANCY_AE = "BONEAGE-CHECK"
+CONSTANCY_PEER = "constancy"

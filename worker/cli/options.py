@@ -8,7 +8,7 @@ import typer
 
 from schemas.config import Config
 from worker.logs import configure_logging, silence_libraries
-from worker.operations.configuration import load_config
+from worker.operations.configuration import MachineCheck, Settings, load_settings
 
 ConfigOption = Annotated[
     Path | None,
@@ -41,10 +41,20 @@ def settings(given: Path | None, *, process: str = "") -> Config:
     Raises:
         ConfigurationError: something in the settings is wrong; all of it is listed.
     """
+    return all_settings(given, process=process).config
+
+
+def all_settings(
+    given: Path | None, *, process: str = "", machine: MachineCheck = lambda _config: ()
+) -> Settings:
+    """Return the checked settings with their sources, with the log set up as they say.
+
+    Raises:
+        ConfigurationError: something in the settings is wrong; all of it is listed.
+    """
     silence_libraries()
     configure_logging()
-    config = load_config(given, environment=os.environ)
-    configure_logging(
-        level=config.log.level.value, json_lines=config.log.json_lines, process=process
-    )
-    return config
+    found = load_settings(given, environment=os.environ, machine=machine)
+    section = found.config.log
+    configure_logging(level=section.level.value, json_lines=section.json_lines, process=process)
+    return found

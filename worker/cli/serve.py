@@ -10,7 +10,7 @@ import typer
 
 from schemas.config import Config
 from schemas.errors import BoneAgeError, UsageError
-from worker.cli.options import ConfigOption, settings
+from worker.cli.options import ConfigOption, all_settings, settings
 
 
 class NoSuchProcessError(UsageError):
@@ -44,7 +44,7 @@ def serve(
     from worker import app
     from worker.operations.stopping import stop_on_signals, stop_with_parent
 
-    checked = settings(config)
+    checked = _checked(config, supervised=supervised)
     stop = stop_on_signals()
     if supervised:
         stop_with_parent(stop)
@@ -55,6 +55,19 @@ def serve(
         raise typer.Exit(_supervise(names, config=config, stop=stop))
     settings(config, process=names[0])
     _run(checked, names[0], stop=stop)
+
+
+def _checked(config: Path | None, *, supervised: bool) -> Config:
+    """Return the settings; whoever starts first also asks whether this machine has what they name.
+
+    A child asks no more: a certificate that expires at noon must not keep a process from coming
+    back at night.
+    """
+    from worker.operations.surroundings import surroundings
+
+    if supervised:
+        return settings(config)
+    return all_settings(config, machine=surroundings).config
 
 
 def chosen_processes(only: Sequence[str], *, known: Sequence[str]) -> tuple[str, ...]:

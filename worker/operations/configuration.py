@@ -6,32 +6,33 @@ file: ``BONEAGE_SECTION__KEY``, for example ``BONEAGE_LISTENER__PORT=104``.
 
 import difflib
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import Config, ListenerTlsSection, PeerTlsSection, contradictions
+from schemas.config import Config, ListenerTlsSection, PeerTlsSection
+from schemas.contradictions import Contradiction, contradictions
 from schemas.errors import UsageError
+from worker.operations.settings_text import (
+    Fault,
+    Place,
+    SettingsText,
+    by_line,
+    known_keys,
+    read_settings,
+    secret_places,
+)
 
-ENVIRONMENT_PREFIX = "BONEAGE_"
 FILE_VARIABLE = "BONEAGE_CONFIG"
 DEFAULT_FILE = Path("config.toml")
+HIDDEN = "***"
 
-Place = tuple[str | int, ...]  #: ("peer", 0, "port")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One thing that is wrong with the settings."""
-
-    where: str  #: "line 12, listener.port" or the name of a variable
-    what: str  #: what is wrong and how to mend it; never the value
+#: what the machine says to settings that are right in themselves
+MachineCheck = Callable[[Config], Sequence[Contradiction]]
 
 
 class ConfigurationError(UsageError):
@@ -49,6 +50,15 @@ class ConfigurationError(UsageError):
         self.faults = tuple(faults)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Checked settings, and where each of them comes from."""
+
+    config: Config
+    file: Path | None
+    text: SettingsText
+
+
 def find_file(given: Path | None, *, environment: Mapping[str, str]) -> Path | None:
     """Return the file to read: the one given, ``$BONEAGE_CONFIG``, ./config.toml, or none."""
     if given is not None:
@@ -64,29 +74,76 @@ def load_config(given: Path | None, *, environment: Mapping[str, str]) -> Config
     Raises:
         ConfigurationError: the file is absent or something in it, or in the environment, is wrong.
     """
+    return load_settings(given, environment=environment).config
+
+
+def load_settings(
+    given: Path | None,
+    *,
+    environment: Mapping[str, str],
+    machine: MachineCheck = lambda _config: (),
+) -> Settings:
+    """Return the checked settings with the source of each.
+
+    Args:
+        given: the file; otherwise as ``find_file`` has it.
+        environment: whose ``BONEAGE_SECTION__KEY`` win over the file.
+        machine: what else must be right here and now: files, release, devices.
+
+    Raises:
+        ConfigurationError: something is wrong; all of it is listed, in the order of the lines.
+    """
     path = find_file(given, environment=environment)
-    text = _read(path) if path is not None else ""
-    source = str(path) if path is not None else "the environment"
-    origins: dict[Place, str] = dict(_lines_of(text))
-    settings, faults = _parse(text)
-    faults += _overlay(settings, environment, origins)
-    if not faults:
-        config, faults = _validate(settings, origins)
-        if config is not None:
-            faults = [
-                Fault(where=_origin(one.place, origins), what=one.message)
-                for one in contradictions(config)
-            ]
-            if not faults:
-                return _anchor(config, (path.parent if path is not None else Path()).absolute())
-    raise ConfigurationError(source=source, faults=faults)
+    folder = (path.parent if path is not None else Path()).absolute()
+    text = read_settings(
+        _read(path) if path is not None else "", environment=environment, folder=folder
+    )
+    config, faults = _validate(text, machine=machine, folder=folder)
+    if faults:
+        source = str(path) if path is not None else "the environment"
+        raise ConfigurationError(source=source, faults=by_line(faults))
+    return Settings(config=config, file=path, text=text)
 
 
 def shown(config: Config) -> dict[str, Any]:
-    """Return the settings as plain values; a password in the database URL is hidden."""
+    """Return the settings as plain values; what is secret is hidden."""
     sections = config.model_dump(mode="json")
-    sections["database"]["url"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", config.database.url)
+    for *tables, key in secret_places():
+        table: Any = sections
+        for one in tables:
+            table = table[one]
+        table[key] = _hidden(table[key])
     return sections
+
+
+def sources(settings: Settings) -> dict[str, str]:
+    """Return the source of each setting: "listener.port" to "config.toml, line 12"."""
+    file = settings.file.name if settings.file is not None else "file"
+    return {
+        ".".join(f"{part + 1}" if isinstance(part, int) else part for part in place): (
+            settings.text.source(place, file=file)
+        )
+        for place in _places(settings.config.model_dump(mode="json"))
+    }
+
+
+def _hidden(secret: str) -> str:
+    """Return a database URL without its password; of any other secret, only that there is one."""
+    if not secret:
+        return ""
+    address = re.fullmatch(r"(\w+\+?\w*://[^:/@]*):?[^@]*(@.*)", secret)
+    return f"{address[1]}:{HIDDEN}{address[2]}" if address else HIDDEN
+
+
+def _places(values: Any, above: Place = ()) -> Iterator[Place]:  # noqa: ANN401 - plain values of TOML
+    if isinstance(values, dict):
+        for key, one in values.items():
+            yield from _places(one, (*above, key))
+    elif isinstance(values, list) and values and isinstance(values[0], dict):
+        for index, one in enumerate(values):
+            yield from _places(one, (*above, index))
+    else:
+        yield above
 
 
 def _read(path: Path) -> str:
@@ -103,50 +160,33 @@ def _read(path: Path) -> str:
         raise ConfigurationError(source=str(path), faults=[fault]) from error
 
 
-def _parse(text: str) -> tuple[dict[str, Any], list[Fault]]:
-    try:
-        return tomllib.loads(text), []
-    except tomllib.TOMLDecodeError as error:
-        reason, _, place = str(error).rpartition(" (at ")
-        where = place.rstrip(")").split(",")[0] or "file"
-        return {}, [Fault(where=where, what=f"this is not TOML: {reason or error}")]
-
-
-def _overlay(
-    settings: dict[str, Any], environment: Mapping[str, str], origins: dict[Place, str]
-) -> list[Fault]:
-    """Put ``BONEAGE_SECTION__KEY`` over what the file says; return what cannot be put."""
-    faults = []
-    for name in sorted(environment):
-        if not name.startswith(ENVIRONMENT_PREFIX) or "__" not in name:
-            continue
-        place = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
-        table: Any = settings
-        for key in place[:-1]:
-            table = table.setdefault(key, {}) if isinstance(table, dict) else None
-        if not isinstance(table, dict):
-            what = "lists such as [[peer]] are set in the file, not in the environment"
-            faults.append(Fault(where=name, what=what))
-            continue
-        value = environment[name]
-        try:
-            table[place[-1]] = (
-                tomllib.loads(f"value = {value}")["value"] if value[:1] in ("[", "{") else value
-            )
-        except tomllib.TOMLDecodeError:
-            faults.append(Fault(where=name, what='a list is written as in TOML: ["a", "b"]'))
-        origins[place] = name
-    return faults
-
-
 def _validate(
-    settings: dict[str, Any], origins: Mapping[Place, str]
-) -> tuple[Config | None, list[Fault]]:
+    text: SettingsText, *, machine: MachineCheck, folder: Path
+) -> tuple[Config, list[Fault]]:
+    """Return the settings and all that is wrong with them; a wrong section stands as its default.
+
+    So the rest can still be judged, and one run of `config check` shows everything.
+    """
+    faults, values = list(text.faults), dict(text.values)
     try:
-        return Config.model_validate(settings), []
+        config = Config.model_validate(values)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        return None, [Fault(where=_origin(one["loc"], origins), what=_mend(one)) for one in found]
+        faults += [Fault(where=text.where(one["loc"]), what=_mend(one)) for one in found]
+        wrong = {str(one["loc"][0]) for one in found}
+        config = Config.model_validate(
+            {key: value for key, value in values.items() if key not in wrong}
+        )
+    else:
+        wrong = set()
+    config = _anchor(config, folder)
+    doubtful = wrong | ({"intake"} if "peer" in wrong else set())  # its rules name peers
+    faults += [
+        Fault(where=text.where(one.place), what=one.message)
+        for one in (*contradictions(config), *(machine(config) if not text.faults else ()))
+        if one.place[0] not in doubtful
+    ]
+    return config, faults
 
 
 def _mend(error: ErrorDetails) -> str:
@@ -159,65 +199,19 @@ def _mend(error: ErrorDetails) -> str:
     if error["type"] == "missing":
         return "this is needed; add it"
     if error["type"] == "string_pattern_mismatch":
-        return "an AE title has 1 to 16 ASCII characters, no backslash and no blank at an end"
+        return _PATTERNS.get(str(place[-1]), _PATTERNS.get(str(place[-2:-1][0]), error["msg"]))
     message = error["msg"]
     return message[:1].lower() + message[1:]
 
 
-def known_keys(place: Place) -> list[str]:
-    """Return the keys of the table at ``place``; empty where there is no table."""
-    model: type[BaseModel] = Config
-    for key in place:
-        if isinstance(key, int):
-            continue
-        field = model.model_fields.get(key)
-        inner = table_in(field.annotation) if field is not None else None
-        if inner is None:
-            return []
-        model = inner
-    return sorted(model.model_fields)
-
-
-def table_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any type at all
-    """Return the model of the table that a key of this type holds; none: a plain value."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (tuple, Union, UnionType):
-        tables = (table_in(part) for part in get_args(annotation) if part is not Ellipsis)
-        return next((table for table in tables if table is not None), None)
-    return None
-
-
-_HEADER = re.compile(r"^\s*(\[\[?)\s*([\w.\-\s\"']+?)\s*\]\]?\s*(#.*)?$")
-_KEY = re.compile(r"^\s*([\w\-]+)\s*=")
-
-
-def _lines_of(text: str) -> dict[Place, str]:
-    """Return the line of every table and key: "line 12" by ("listener", "port")."""
-    lines: dict[Place, str] = {}
-    counts: dict[Place, int] = {}
-    table: Place = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
-            names = tuple(part.strip().strip("\"'") for part in header[2].split("."))
-            table = names
-            if names[:1] in counts and len(names) > 1:  # a table of the last [[peer]]
-                table = (names[0], counts[names[:1]], *names[1:])
-            if header[1] == "[[":
-                counts[names] = counts.get(names, -1) + 1
-                table = (*names, counts[names])
-            lines.setdefault(table, f"line {number}")
-        elif key := _KEY.match(line):
-            lines.setdefault((*table, key[1]), f"line {number}")
-    return lines
-
-
-def _origin(place: Place, origins: Mapping[Place, str]) -> str:
-    dotted = ".".join(f"{part + 1}" if isinstance(part, int) else part for part in place)
-    for length in range(len(place), 0, -1):
-        if origin := origins.get(place[:length]):
-            return origin if origin.startswith(ENVIRONMENT_PREFIX) else f"{origin}, {dotted}"
-    return dotted
+_DEVICES = 'a device is "auto", "cpu", or "cuda:" and a number'
+#: what a text of this key must look like
+_PATTERNS = {
+    "ae_title": "an AE title has 1 to 16 ASCII characters, no backslash and no blank at an end",
+    "devices": _DEVICES,
+    "device": _DEVICES,
+    "webhook_url": "an address begins with http:// or https:// and has no blank",
+}
 
 
 def _anchor(config: Config, folder: Path) -> Config:

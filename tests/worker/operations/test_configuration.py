@@ -10,7 +10,15 @@ from schemas.config import (
     PeerSection,
     PeerTlsSection,
 )
-from worker.operations.configuration import ConfigurationError, load_config, table_in
+from worker.operations.configuration import (
+    ConfigurationError,
+    load_config,
+    load_settings,
+    shown,
+    sources,
+)
+from worker.operations.settings_text import table_in
+from worker.operations.surroundings import devices, surroundings
 
 ROOT = Path(__file__).parents[3]
 
@@ -205,3 +213,118 @@ def test_the_examples_in_config_toml_are_valid_settings() -> None:
     assert peer.tls is not None
     assert set(config.listener.tls.model_dump()) == config.listener.tls.model_fields_set
     assert config.intake.rule[0].name == "bone age"
+
+
+def test_errors_stand_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    text = '[log]\nlevel = "loud"\n' + "\n" * 10 + PACS + 'destinations = ["archive"]\n'
+
+    faults = faults_of(tmp_path, text, BONEAGE_HTTP__PORT="x")
+
+    assert list(faults) == [
+        "line 2, log.level",
+        "line 18, peer.1.destinations",
+        "BONEAGE_HTTP__PORT",
+    ]
+
+
+def test_a_wrong_value_does_not_hide_a_contradiction_elsewhere(tmp_path: Path) -> None:
+    text = '[log]\nlevel = "loud"\n[storage]\nlow_mark_percent = 99\n'
+
+    assert sorted(faults_of(tmp_path, text)) == [
+        "line 2, log.level",
+        "line 4, storage.low_mark_percent",
+    ]
+
+
+def test_a_device_that_no_machine_has_is_an_error(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, '[inference]\ndevices = ["gpu"]\n')
+
+    assert '"cuda:"' in faults["line 2, inference.devices.1"]
+
+
+def test_one_port_for_two_things_is_an_error(tmp_path: Path) -> None:
+    text = "[listener]\nport = 8080\n[http]\nenabled = true\n" + PACS.replace("4242", "8080")
+
+    faults = faults_of(tmp_path, text)
+
+    assert "[listener]" in faults["line 3, http.port"]
+    assert "our own listener" in faults["line 9, peer.1.port"]
+
+
+def test_a_peer_cannot_take_the_place_of_the_constancy_check(tmp_path: Path) -> None:
+    assert "constancy" in faults_of(tmp_path, PACS.replace('"pacs"', '"constancy"')).popitem()[1]
+
+
+def test_half_a_mail_is_an_error(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, '[notify.email]\nhost = "mail"\npassword = "x"\n')
+
+    assert "nobody gets" in faults["line 1, notify.email.recipients"]
+    assert "log in" in faults["line 1, notify.email.user"]
+
+
+def test_a_secret_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "hook").write_text("https://chat.example/hush\n")
+    path = written(tmp_path, '[notify]\nwebhook_url_file = "hook"\n')
+
+    settings = load_settings(path, environment={})
+
+    assert settings.config.notify.webhook_url == "https://chat.example/hush"
+    assert sources(settings)["notify.webhook_url"] == (f"config.toml, line 2: {tmp_path / 'hook'}")
+    assert "hush" not in str(shown(settings.config))
+
+
+def test_the_environment_may_name_the_file_of_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql+psycopg://me:secret@host/db\n")
+    path = written(tmp_path, '[database]\nurl = "sqlite:///x"\n')
+
+    config = load_config(path, environment={"BONEAGE_DATABASE__URL_FILE": str(tmp_path / "url")})
+
+    assert config.database.url.endswith("host/db")
+    assert shown(config)["database"]["url"] == "postgresql+psycopg://me:***@host/db"
+
+
+def test_a_secret_in_two_places_is_an_error(tmp_path: Path) -> None:
+    text = '[database]\nurl = "sqlite:///x"\nurl_file = "y"\n'
+
+    assert "keep one" in faults_of(tmp_path, text)["line 3, database.url_file"]
+
+
+def test_a_secret_whose_file_is_gone_is_an_error(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, '[database]\nurl_file = "nowhere"\n')
+
+    assert "cannot be read" in faults["line 2, database.url_file"]
+
+
+def test_every_value_says_where_it_comes_from(tmp_path: Path) -> None:
+    path = written(tmp_path, "[listener]\nport = 104\n" + PACS)
+
+    found = sources(load_settings(path, environment={"BONEAGE_LISTENER__HOST": "::1"}))
+
+    assert found["listener.port"] == "config.toml, line 2"
+    assert found["listener.host"] == "BONEAGE_LISTENER__HOST"
+    assert found["listener.ae_title"] == "default"
+    assert found["peer.1.ae_title"] == "config.toml, line 6"
+
+
+def test_what_the_machine_does_not_have_is_an_error_with_its_line(tmp_path: Path) -> None:
+    text = (
+        '[inference]\nrelease = "nowhere"\n[report]\nprofile = "gone.toml"\n'
+        '[storage]\nroot = "config.toml"\n[audit]\nkey_file = "short"\n'
+    )
+    (tmp_path / "short").write_text("x")
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(written(tmp_path, text), environment={}, machine=surroundings)
+
+    faults = {fault.where: fault.what for fault in caught.value.faults}
+    assert "nowhere" in faults["line 2, inference.release"]
+    assert "cannot be read" in faults["line 4, report.profile"]
+    assert "is a file" in faults["line 6, storage.root"]
+    assert "less than 32 bytes" in faults["line 8, audit.key_file"]
+
+
+def test_a_device_that_this_machine_lacks_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, '[inference]\ndevices = ["cpu", "cuda:99"]\n')
+
+    with pytest.raises(ConfigurationError, match=r"line 2, inference.devices.2: .*'cuda:99'"):
+        load_settings(path, environment={}, machine=devices)
