@@ -10,6 +10,8 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.13 python3; do 
 VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?=
+# processes that run the tests; each file stays in one of them
+PROCESSES ?= 2
 SEX ?=
 
 .PHONY: demo test check format readme viewer screenshots libraries clean
@@ -18,7 +20,7 @@ demo: $(VENV)/.serve-ready libraries
 	$(BIN)/boneage demo $(if $(SEX),--sex $(SEX)) $(IMAGE)
 
 test: $(VENV)/.develop-ready libraries check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 # every check but the tests, in the order of their haste
 check: $(VENV)/.develop-ready
