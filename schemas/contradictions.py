@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from schemas.config import Config
-from schemas.phantom import CONSTANCY_AE, CONSTANCY_PEER
+from schemas.phantom import CONSTANCY_AE, CONSTANCY_PEER, SELFTEST_AE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ def _ambiguous_peers(config: Config) -> list[Contradiction]:
     names = Counter(peer.name for peer in config.peer)
     titles = Counter(peer.ae_title for peer in config.peer if peer.destination)
     for index, peer in enumerate(config.peer):
-        if peer.name == CONSTANCY_PEER or peer.ae_title == CONSTANCY_AE:
+        if peer.name == CONSTANCY_PEER or peer.ae_title in (CONSTANCY_AE, SELFTEST_AE):
             message = "belongs to the constancy check; choose another"
             key = "name" if peer.name == CONSTANCY_PEER else "ae_title"
             found.append(Contradiction(place=("peer", index, key), message=message))

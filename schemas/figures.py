@@ -34,6 +34,10 @@ class DriftFigures:
     count: int
     mean_months: float
     median_months: float
+    #: of the estimates before those; None: there are too few to compare with
+    former_mean_months: float | None = None
+    #: of the difference between the two means
+    standard_error_months: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,30 @@ class PeriodicFigures:
     name: str
     succeeded_at: datetime | None
     failed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConstancyFigures:
+    """One round of the constancy phantom."""
+
+    job_id: int
+    started_at: datetime
+    state: JobState
+    reason: str | None  #: why there is no number
+    ended_at: datetime | None  #: when its job came to rest; None: it is under way
+    release_digest: str | None  #: of the release that read it; None: none has yet
+    bone_age_months: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EchoFigures:
+    """What one destination answered to the last C-ECHO."""
+
+    peer: str
+    is_up: bool
+    since: datetime  #: when it came to be so
+    checked_at: datetime
+    found: str  #: what was wrong, in words; empty: nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +85,8 @@ class Snapshot:
     destinations: tuple[DestinationFigures, ...]
     drift: tuple[DriftFigures, ...]
     periodic: tuple[PeriodicFigures, ...]
+    constancy: tuple[ConstancyFigures, ...] = ()  #: the newest rounds, newest first
+    echoes: tuple[EchoFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

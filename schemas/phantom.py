@@ -4,6 +4,10 @@ PHANTOM_PATIENT_ID = "BONEAGE-PHANTOM"
 PHANTOM_PATIENT_NAME = "PHANTOM^BONEAGE"
 
 #: The constancy check: who sends the phantom, and the destination that takes and forgets its
-#: results. No [[peer]] may have one of the two, so that no image of a patient ever goes there.
+#: results. No [[peer]] may have one of these, so that no image of a patient ever goes there.
 CONSTANCY_AE = "BONEAGE-CHECK"
 CONSTANCY_PEER = "constancy"
+#: Who sends it when `selftest --to` names a destination of its results.
+SELFTEST_AE = "BONEAGE-SELFTEST"
+#: Coding scheme of the code by which it says so: the AE title of that destination.
+SELFTEST_SCHEME = "99BONEAGE"

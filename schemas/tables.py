@@ -372,3 +372,42 @@ class PeriodicRun(Table):
     name: Mapped[str] = mapped_column(NAME, primary_key=True)  #: "rescue", "seal" …
     succeeded_at: Mapped[datetime | None]
     failed_at: Mapped[datetime | None]
+
+
+class PeerEcho(Table):
+    """What one destination answered to the last C-ECHO."""
+
+    __tablename__ = "peer_echoes"
+
+    peer: Mapped[str] = mapped_column(NAME, primary_key=True)
+    is_up: Mapped[bool]
+    since: Mapped[datetime]  #: when it came to be so
+    checked_at: Mapped[datetime]
+    found: Mapped[str] = mapped_column(Text)  #: what was wrong; empty: nothing
+
+
+class NoticeRow(Table):
+    """A trouble that people were told of; the row goes when the trouble does."""
+
+    __tablename__ = "notices"
+
+    key: Mapped[str] = mapped_column(String(128), primary_key=True)  #: "destination:pacs"
+    title: Mapped[str] = mapped_column(Text)
+    size: Mapped[int]  #: how large it was when it was told last
+    since: Mapped[datetime]
+    told_at: Mapped[datetime]
+
+
+class NotificationRow(Table):
+    """One message to people, kept until somebody has taken it."""
+
+    __tablename__ = "notifications"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    channel: Mapped[str] = mapped_column(NAME)
+    body: Mapped[str] = mapped_column(Text)  #: as the channel understands it
+    created_at: Mapped[datetime]
+    attempt: Mapped[int]
+    run_after: Mapped[datetime]
+    error: Mapped[str | None] = mapped_column(Text)  #: why the last try failed
+    sent_at: Mapped[datetime | None]

@@ -1,9 +1,10 @@
 """Counts and times over all jobs, for metrics, health and the status page. Reads only."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from statistics import fmean, median
+from math import sqrt
+from statistics import fmean, median, variance
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -21,11 +22,17 @@ from schemas.figures import (
 )
 from schemas.jobs import JobState, OutboxState
 from schemas.tables import Job, JobEventRow, OutboxRow, PeriodicRun, Result
+from worker.queue.constancy import newest_rounds
 from worker.queue.database import reading, time_of
+from worker.queue.echoes import last_echoes
 
 #: the newest estimates of one sex that the drift is reckoned from: enough that one child of another
 #: hospital does not move the mean by more than its error, few enough to follow a change in weeks
 DRIFT_WINDOW = 100
+#: the estimates before those, which they are compared with
+FORMER_WINDOW = 400
+#: fewer than this of either say nothing
+_LEAST_COMPARED = 30
 
 #: states from which a job still moves by itself
 _UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
@@ -58,6 +65,8 @@ class Figures:
                 destinations=_destinations(session),
                 drift=tuple(_drift(session)),
                 periodic=_periodic(session),
+                constancy=newest_rounds(session, at=at),
+                echoes=last_echoes(session),
             )
 
     def results_after(self, result_id: int, *, limit: int) -> list[ResultFigures]:
@@ -159,13 +168,26 @@ def _drift(session: Session) -> Iterable[DriftFigures]:
             sa.select(difference)
             .where(Result.sex == sex, Result.is_phantom.is_(False), difference.is_not(None))
             .order_by(Result.id.desc())
-            .limit(DRIFT_WINDOW)
+            .limit(DRIFT_WINDOW + FORMER_WINDOW)
         ).all()
-        months = [one for one in newest if one is not None]
-        if months:
-            yield DriftFigures(
-                sex=sex, count=len(months), mean_months=fmean(months), median_months=median(months)
-            )
+        known = [one for one in newest if one is not None]
+        months, former = known[:DRIFT_WINDOW], known[DRIFT_WINDOW:]
+        if not months:
+            continue
+        is_comparable = min(len(months), len(former)) >= _LEAST_COMPARED
+        yield DriftFigures(
+            sex=sex,
+            count=len(months),
+            mean_months=fmean(months),
+            median_months=median(months),
+            former_mean_months=fmean(former) if is_comparable else None,
+            standard_error_months=_error_of_difference(months, former) if is_comparable else None,
+        )
+
+
+def _error_of_difference(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the standard error of the difference between two means (Welch)."""
+    return sqrt(variance(one) / len(one) + variance(other) / len(other))
 
 
 def _periodic(session: Session) -> tuple[PeriodicFigures, ...]:
