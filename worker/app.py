@@ -14,10 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.assessments import SiteProfile
 from schemas.config import Config
 from schemas.errors import BoneAgeError
-from schemas.estimates import ReleaseIdentity
 from schemas.jobs import RetryPolicy
 from worker.logs import log
 
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.routing import Route
 
+    from schemas.assessments import SiteProfile
+    from schemas.estimates import ReleaseIdentity
     from worker.http.access import Token
     from worker.inference.estimate import ImageReader
     from worker.operations.seal import AuditSeal
@@ -126,7 +126,17 @@ def _queue(config: Config, opened: "Engine", *, actor: str, release: str) -> "Jo
 
 def operator_queue(config: Config) -> "JobQueue":
     """Return the queue as the person at the keyboard works with it."""
-    return job_queue(config, actor=f"operator:{getpass.getuser()}")
+    return job_queue(config, actor=operator())
+
+
+def operator_desk(config: Config) -> "JobQueue":
+    """Return the queue to look, requeue and cancel with: it receives nothing, and starts fast."""
+    return _queue(config, engine(config), actor=operator(), release="")
+
+
+def operator() -> str:
+    """Return how the person at the keyboard stands in the audit trail."""
+    return f"operator:{getpass.getuser()}"[:64]
 
 
 def outbox(config: Config, *, actor: str) -> "Outbox":
@@ -167,7 +177,7 @@ def release_folder(config: Config) -> Path:
     return find_release(config.inference.release or newest_release())
 
 
-def release(config: Config) -> ReleaseIdentity:
+def release(config: Config) -> "ReleaseIdentity":
     """Return the identity of the release that reads new images; loads no weights."""
     from models.release.manifest import read_manifest
 
@@ -182,7 +192,7 @@ def release_name(config: Config) -> str:
         return ""
 
 
-def site_profile(config: Config) -> SiteProfile:
+def site_profile(config: Config) -> "SiteProfile":
     """Return the site profile of the settings, or the built-in one.
 
     Raises:

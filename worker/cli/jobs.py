@@ -48,7 +48,7 @@ def list_jobs(
     from worker import app
     from worker.operations.records import job_record
 
-    jobs = app.operator_queue(settings(config)).jobs(
+    jobs = app.operator_desk(settings(config)).jobs(
         states=tuple(state or ()),
         since=local_day(since),
         study=study,
@@ -86,7 +86,7 @@ def show_job(
     from worker.operations.records import event_record, job_record
 
     checked = settings(config)
-    queue = app.operator_queue(checked)
+    queue = app.operator_desk(checked)
     job, events = queue.job(job_id), queue.events(job_id)
     if is_opened:
         _open(checked.storage.root, job, out, as_json=as_json)
@@ -134,7 +134,7 @@ def requeue_jobs(
     """
     from worker import app
 
-    queue = app.operator_queue(settings(config))
+    queue = app.operator_desk(settings(config))
     what = "send the same objects again" if deliver_only else "estimate again"
     states = ", ".join(f"{job_id} ({queue.job(job_id).state})" for job_id in job_ids)
     confirm(f"For job {states}: {what}?", yes=yes)
@@ -157,7 +157,7 @@ def cancel_jobs(
     """
     from worker import app
 
-    queue = app.operator_queue(settings(config))
+    queue = app.operator_desk(settings(config))
     states = ", ".join(f"{job_id} ({queue.job(job_id).state})" for job_id in job_ids)
     confirm(f"Cancel job {states}? What was not sent stays here.", yes=yes)
     for job_id in job_ids:

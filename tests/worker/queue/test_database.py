@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, ProgrammingError, StatementError
 
@@ -92,6 +94,16 @@ def test_the_steps_make_the_same_rules_as_the_tables(sqlite_engine: Engine) -> N
 
     assert _rules(sqlite_engine) == _rules(declared)
     declared.dispose()
+
+
+def test_the_names_of_the_steps_are_their_numbers() -> None:
+    config = AlembicConfig()
+    config.set_main_option("script_location", schemas.migrations.__path__[0])
+
+    steps = [step.revision for step in ScriptDirectory.from_config(config).walk_revisions()]
+
+    folder = Path(schemas.migrations.__path__[0]) / "versions"
+    assert steps == sorted((path.name[1:5] for path in folder.glob("v*_*.py")), reverse=True)
 
 
 def test_a_database_that_is_not_there_is_not_made_by_looking(fresh: Engine) -> None:
@@ -227,10 +239,10 @@ def test_an_upgrade_backs_up_what_was_there(
     sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_step(tmp_path, monkeypatch, does='op.execute("CREATE TABLE extra (id INTEGER)")')
-    with pytest.raises(SchemaMismatchError, match=rf"{NEWEST}.*next"):
+    with pytest.raises(SchemaMismatchError, match=rf"{NEWEST}.*9999"):
         require_current_schema(sqlite_engine)
 
-    assert upgrade(sqlite_engine, backup_folder=tmp_path / "backups") == "next"
+    assert upgrade(sqlite_engine, backup_folder=tmp_path / "backups") == "9999"
 
     (path,) = (tmp_path / "backups").iterdir()
     with closing(sqlite3.connect(path)) as copy:
@@ -368,7 +380,7 @@ def add_step(tmp_path: Path, patch: pytest.MonkeyPatch, *, does: str) -> None:
     shutil.copytree(schemas.migrations.__path__[0], steps)
     (steps / "versions" / "v9999_next.py").write_text(
         f"""from alembic import op
-revision = "next"
+revision = "9999"
 down_revision = "{NEWEST}"
 def upgrade():
     {does}
