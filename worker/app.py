@@ -354,9 +354,10 @@ def http_application(config: Config) -> "Starlette":
     Raises:
         TokenFileError: the token of the job list cannot be used.
     """
+    from worker.health.checks import Health
     from worker.http.access import TOKEN_FILE, read_or_make_token
     from worker.http.application import build_application
-    from worker.http.health import Health, health_routes
+    from worker.http.health import health_routes
     from worker.http.jobs import job_routes
     from worker.http.metrics import Metrics, metrics_routes
     from worker.http.pages import Pages

@@ -18,7 +18,7 @@ from schemas.config import StorageSection
 from schemas.errors import TransientError
 from schemas.figures import Snapshot
 from schemas.jobs import JobState
-from worker.http.health import Disk
+from worker.health.checks import Disk
 from worker.logs import log
 from worker.queue.figures import Figures
 

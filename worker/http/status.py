@@ -12,8 +12,8 @@ from schemas.config import PeerSection
 from schemas.errors import BoneAgeError
 from schemas.figures import DestinationFigures, Snapshot
 from schemas.jobs import JobState, JobView, Outcome
+from worker.health.checks import Check, Disk, Health, spoken
 from worker.http.chart import draw_days, first_day
-from worker.http.health import Check, Disk, Health, spoken
 from worker.http.pages import Pages
 from worker.queue.jobs import JobQueue
 
