@@ -64,6 +64,7 @@ class ObjectKind(StrEnum):
 
     SR = "SR"  #: Structured Report
     SC = "SC"  #: Secondary Capture
+    HEATMAP = "HEATMAP"  #: Secondary Capture of the heatmap alone; none for a refusal
 
 
 class Priority(StrEnum):
@@ -109,6 +110,8 @@ class Arrival:
     called_ae: str
     peer_address: str
     priority: Priority = Priority.MEDIUM
+    #: found in the spool without a row: it came before, and the database has lost it
+    is_recovered: bool = False
 
 
 class Receipt(StrEnum):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from worker.queue.outbox import Outbox
 
 RETRY_FACTOR = 2.0
+SPOOL_CHECK_SECONDS = 600.0
 BACKUP_CHECK_SECONDS = 300.0
 LONGEST_INFERENCE_RETRY = timedelta(minutes=10)
 
@@ -241,6 +242,14 @@ def run_listener(config: Config, stop: threading.Event, _device: str) -> None:
     run(Listener(config.listener, peers=config.peer, spool=spool, queue=queue), stop=stop)
 
 
+def recover_spool(config: Config, queue: "JobQueue") -> int:
+    """Give every kept image that no row names its job; return how many."""
+    from worker.listener.recovery import recover
+    from worker.listener.spool import Spool
+
+    return recover(Spool(config.storage), queue)
+
+
 def image_reader(config: Config, *, installation_id: str, device: str) -> "ImageReader":
     """Return what reads one image: release, site profile and clock joined. Loads torch."""
     from models.ensemble import load_estimator
@@ -317,6 +326,12 @@ def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
                     ),
                     longest_wait=timedelta(seconds=config.delivery.longest_retry_seconds),
                 ),
+            ),
+            PeriodicTask(
+                name="spool",
+                seconds=SPOOL_CHECK_SECONDS,
+                work=lambda: recover_spool(config, queue),
+                is_due_at_start=True,
             ),
             PeriodicTask(
                 name="backup",

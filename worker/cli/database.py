@@ -72,8 +72,9 @@ def restore_database(
 ) -> None:
     """Put a back-up in the place of the SQLite database; the old one is kept beside the back-ups.
 
-    What came after the back-up is not known any more: send those images again. The audit trail
-    ends where the back-up does; after this, move the anchor file away (`boneage audit verify`).
+    Images that came after the back-up still lie in the spool: they are queued again, and read
+    again. What operators did since then is forgotten. The audit trail ends where the back-up does;
+    after this, move the anchor file away (`boneage audit verify`).
 
     Example: boneage db restore var/backups/boneage-20260131T030000000Z.sqlite
     """
@@ -83,7 +84,7 @@ def restore_database(
 
     checked = settings(config)
     engine = app.unchecked_engine(checked)
-    confirm("Replace the database? What came after the back-up is forgotten.", yes=yes)
+    confirm("Replace the database? What was done after the back-up is forgotten.", yes=yes)
     old = restore(engine, backup, set_aside=app.backup_folder(checked))
     if old is not None:
         print(f"The old database is {old}.")
@@ -92,3 +93,5 @@ def restore_database(
     print("\n".join(problems) or "The database is restored, sound, and has the right schema.")
     if problems:
         raise typer.Exit(1)
+    found = app.recover_spool(checked, app.operator_queue(checked))
+    print(f"Images in the spool that the back-up did not know: {found}, queued again.")

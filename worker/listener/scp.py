@@ -28,7 +28,12 @@ from worker.listener.errors import (
 from worker.listener.reception import Origin, Reception
 from worker.listener.server import MOST_HALF_OPEN, Receiving, SpoolingServer
 from worker.listener.spool import Spool
-from worker.listener.transport import SpoolingProvider, require_tested_library
+from worker.listener.transport import (
+    SpoolingProvider,
+    called_ae_of,
+    calling_ae_of,
+    require_tested_library,
+)
 from worker.logs import log
 from worker.queue.jobs import JobQueue
 from worker.tls import listening_context, names_in
@@ -181,8 +186,8 @@ class Listener:
         # not by pynetdicom's lists: there, an empty one means everybody
         association = event.assoc
         applicant = Applicant(
-            calling_ae=_calling_ae(association),
-            called_ae=_called_ae(association),
+            calling_ae=calling_ae_of(association),
+            called_ae=called_ae_of(association),
             address=str(association.requestor.address),
             certificate_names=_certificate_names(association),
         )
@@ -211,13 +216,13 @@ class Listener:
         _reject(association, error.answer)
 
     def _handle_echo(self, event: evt.Event) -> int:
-        log.debug("association.echo", calling_ae=_calling_ae(event.assoc))
+        log.debug("association.echo", calling_ae=calling_ae_of(event.assoc))
         return SUCCESS
 
     def _handle_store(self, event: evt.Event) -> int | Dataset:
         """Keep the object and its job, then return the DIMSE status."""
         began = time.monotonic()
-        calling_ae = _calling_ae(event.assoc)
+        calling_ae = calling_ae_of(event.assoc)
         try:
             receipt = self._keep(event)
         except StoreRefusedError as error:
@@ -242,8 +247,8 @@ class Listener:
     def _keep(self, event: evt.Event) -> Receipt | None:
         association = event.assoc
         origin = Origin(
-            calling_ae=_calling_ae(association),
-            called_ae=_called_ae(association),
+            calling_ae=calling_ae_of(association),
+            called_ae=called_ae_of(association),
             peer_address=str(association.requestor.address),
             context_class_uid=str(event.context.abstract_syntax),
             priority=_PRIORITIES.get(getattr(event.request, "Priority", 0), Priority.MEDIUM),
@@ -256,16 +261,6 @@ class Listener:
             return self._reception.keep(provider.take(name), origin)
         finally:
             provider.done(name)
-
-
-def _calling_ae(association: Association) -> str:
-    request = association.requestor.primitive
-    return str(request.calling_ae_title).strip() if request else ""
-
-
-def _called_ae(association: Association) -> str:
-    request = association.requestor.primitive
-    return str(request.called_ae_title).strip() if request else ""
 
 
 def _certificate_names(association: Association) -> frozenset[str] | None:

@@ -8,16 +8,24 @@ import hashlib
 import shutil
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from struct import pack
+from struct import error as StructureError  # noqa: N812 - a class with the name of a function
+from struct import pack, unpack_from
 from typing import BinaryIO, Self
 
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from schemas.config import StorageSection
 from worker.files import keep_durably, sync_folder
-from worker.listener.errors import NoRoomError, SpoolWriteError, StoreRefusedError, TooLargeError
+from worker.listener.errors import (
+    NoRoomError,
+    SpoolWriteError,
+    StoreRefusedError,
+    TooLargeError,
+    UnreadableDatasetError,
+)
 from worker.logs import log
 
 INCOMING_FOLDER = "incoming"
@@ -25,6 +33,9 @@ SPOOL_FOLDER = "spool"
 
 #: Fewer system calls for senders with small PDUs; larger than the largest PDU that we offer.
 _WRITE_BUFFER_BYTES = 256 * 1024
+_PREFIX_END = 132  #: PS3.10, 7.1: preamble and "DICM"
+_META_START = 144  #: behind the group length, which is the first element
+_LONGEST_META_BYTES = 1024  #: three UIDs, two AE titles and their heads have half of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,26 +54,64 @@ class FileMeta:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    #: whence and whither it came: so the file alone says where its results go
+    calling_ae: str = ""
+    called_ae: str = ""
 
     def encode(self) -> bytes:
         """Return preamble, prefix and file meta as they stand before the data set."""
         elements = pack("<HH2sHL2s", 2, 1, b"OB", 0, 2, b"\0\1") + b"".join(
-            _uid_element(number, uid)
-            for number, uid in (
+            _element(number, value)
+            for number, value in (
                 (0x0002, self.sop_class_uid),
                 (0x0003, self.sop_instance_uid),
                 (0x0010, self.transfer_syntax_uid),
                 (0x0012, PYDICOM_IMPLEMENTATION_UID),
+                (_SENDING_AE, self.calling_ae),
+                (_RECEIVING_AE, self.called_ae),
             )
+            if value
         )
         length = pack("<HH2sHL", 2, 0, b"UL", 4, len(elements))
         return b"\0" * 128 + b"DICM" + length + elements
 
+    @classmethod
+    def decode(cls, head: bytes) -> tuple[Self, int]:
+        """Return what ``encode`` wrote at the start of a file, and where its data set begins.
 
-def _uid_element(number: int, uid: str) -> bytes:
-    value = uid.encode("latin-1", "replace")
-    value += b"\0" * (len(value) % 2)
-    return pack("<HH2sH", 2, number, b"UI", len(value)) + value
+        Raises:
+            UnreadableDatasetError: we did not write this.
+        """
+        values: dict[int, str] = {}
+        try:
+            if head[_PREFIX_END - 4 : _PREFIX_END] != b"DICM":
+                raise UnreadableDatasetError(what="it has no file meta")
+            end = _META_START + int(unpack_from("<L", head, _META_START - 4)[0])
+            at = _META_START + 14  # behind the version
+            while at < end:
+                _, number, _, length = unpack_from("<HH2sH", head, at)
+                at += 8 + length
+                values[number] = head[at - length : at].rstrip(b"\0 ").decode("latin-1")
+        except StructureError as error:
+            raise UnreadableDatasetError(what="its file meta is cut off") from error
+        meta = cls(
+            sop_class_uid=values.get(0x0002, ""),
+            sop_instance_uid=values.get(0x0003, ""),
+            transfer_syntax_uid=values.get(0x0010, ""),
+            calling_ae=values.get(_SENDING_AE, ""),
+            called_ae=values.get(_RECEIVING_AE, ""),
+        )
+        return meta, end
+
+
+_SENDING_AE, _RECEIVING_AE = 0x0017, 0x0018  #: of group 0002
+
+
+def _element(number: int, text: str) -> bytes:
+    is_title = number in (_SENDING_AE, _RECEIVING_AE)
+    value = text.encode("latin-1", "replace")
+    value += (b" " if is_title else b"\0") * (len(value) % 2)
+    return pack("<HH2sH", 2, number, b"AE" if is_title else b"UI", len(value)) + value
 
 
 class IncomingFile:
@@ -203,8 +252,7 @@ class Spool:
             SpoolWriteError: the disk refused.
         """
         digest = incoming.finish()
-        name = hashlib.sha256(f"{sop_instance_uid}\n{digest}".encode()).hexdigest()
-        relative = f"{SPOOL_FOLDER}/{name[:2]}/{name}.dcm"
+        relative = _name_of(sop_instance_uid, digest=digest)
         path = self._root / relative
         try:
             if not path.parent.is_dir():
@@ -220,6 +268,36 @@ class Spool:
             raise SpoolWriteError(errno=error.errno) from error
         return KeptFile(spool_file=relative, digest=digest, size_bytes=incoming.size_bytes)
 
+    def kept_files(self) -> Iterator[str]:
+        """Yield the name of every whole file, relative to the storage root, in any order."""
+        for path in (self._root / SPOOL_FOLDER).glob("??/*.dcm"):
+            yield str(path.relative_to(self._root))
+
+    def kept_at(self, spool_file: str) -> float:
+        """Return when a file was written, in seconds since 1970; 0 if it is gone."""
+        try:
+            return (self._root / spool_file).stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def read(self, spool_file: str) -> tuple[FileMeta, KeptFile, Path, int]:
+        """Return what a kept file says of itself: meta, content, path and start of the data set.
+
+        Raises:
+            UnreadableDatasetError: it is not what was once kept under this name.
+            OSError: the disk does not give it out.
+        """
+        path = self._root / spool_file
+        with path.open("rb") as file:
+            meta, offset = FileMeta.decode(file.read(_LONGEST_META_BYTES))
+            file.seek(offset)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size_bytes = file.tell() - offset
+        if _name_of(meta.sop_instance_uid, digest=digest) != spool_file:
+            raise UnreadableDatasetError(what="its content is not that of its name")
+        kept = KeptFile(spool_file=spool_file, digest=digest, size_bytes=size_bytes)
+        return meta, kept, path, offset
+
     def has_room(self) -> bool:
         """Say whether the disk may take more: closed at the high mark until below the low one."""
         usage = shutil.disk_usage(self._root)
@@ -233,3 +311,9 @@ class Spool:
         if was_full and not is_full:
             log.info("disk.low_mark_reached", percent=round(percent, 1))
         return not is_full
+
+
+def _name_of(sop_instance_uid: str, *, digest: str) -> str:
+    """Return where a content lies, relative to the storage root: UID and digest, and no path."""
+    name = hashlib.sha256(f"{sop_instance_uid}\n{digest}".encode()).hexdigest()
+    return f"{SPOOL_FOLDER}/{name[:2]}/{name}.dcm"

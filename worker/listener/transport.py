@@ -170,6 +170,8 @@ class SpoolingProvider(DIMSEServiceProvider):
             sop_class_uid=str(command.get("AffectedSOPClassUID") or ""),
             sop_instance_uid=str(command.get("AffectedSOPInstanceUID") or ""),
             transfer_syntax_uid=str(context.transfer_syntax[0]) if context else "",
+            calling_ae=calling_ae_of(self.assoc),
+            called_ae=called_ae_of(self.assoc),
         )
         incoming = self._open_incoming(meta)
         self._halves[incoming.name] = incoming
@@ -193,6 +195,18 @@ class SpoolingProvider(DIMSEServiceProvider):
             except KeyError:  # another thread was faster
                 return
             incoming.discard()
+
+
+def calling_ae_of(association: Association) -> str:
+    """Return who asked for an association, without the padding; "" before it was asked for."""
+    request = association.requestor.primitive
+    return str(request.calling_ae_title).strip() if request else ""
+
+
+def called_ae_of(association: Association) -> str:
+    """Return whom an association was asked of, likewise."""
+    request = association.requestor.primitive
+    return str(request.called_ae_title).strip() if request else ""
 
 
 def _gathered_bytes(message: DIMSEMessage) -> int:

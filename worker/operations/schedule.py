@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -15,6 +15,8 @@ from worker.logs import log
 #: who leads may be silent for so long before another takes over; a lead that changes hands too
 #: often is harmless, one that lies with the dead for a minute is not
 LEADER_LEASE = timedelta(seconds=10)
+#: how soon it is noticed that somebody has set the clock back
+WATCH_SECONDS = 2.0
 
 
 class Leadership(Protocol):
@@ -36,6 +38,7 @@ class PeriodicTask:
     name: str
     seconds: float
     work: Callable[[], int]  #: returns how many things it did
+    is_due_at_start: bool = False  #: else for the first time after ``seconds``
 
 
 class Schedule:
@@ -65,13 +68,27 @@ class Schedule:
                 coalesce=True,
                 max_instances=1,
                 misfire_grace_time=None,
+                **({"next_run_time": datetime.now(UTC)} if task.is_due_at_start else {}),
             )
         scheduler.start()
         log.info("schedule.started", count=len(self._tasks))
-        stop.wait()
+        while not stop.wait(WATCH_SECONDS):
+            self._forgive_clock(scheduler)
         scheduler.shutdown(wait=True)
         self._leadership.give_up()
         log.info("schedule.stopped")
+
+    def _forgive_clock(self, scheduler: BackgroundScheduler) -> None:
+        """Run at once what lies further ahead than its rhythm: the clock was set back.
+
+        APScheduler goes by the time of day alone, and would do nothing for as long as that.
+        """
+        at = datetime.now(UTC)
+        for task in self._tasks:
+            job = scheduler.get_job(task.name)
+            if job.next_run_time > at + timedelta(seconds=task.seconds + WATCH_SECONDS):
+                log.warning("schedule.clock_set_back", name=task.name)
+                job.modify(next_run_time=at)
 
     def run_task(self, task: PeriodicTask) -> None:
         """Do one task once, if we lead; whatever goes wrong is logged and ends here."""

@@ -36,6 +36,8 @@ def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
     ledger.lock(f"SOP instance {arrival.sop_instance_uid}")
     reception_id = _add_reception(ledger, arrival)
     job = _job_of(ledger, arrival.sop_instance_uid)
+    if reception_id is None and arrival.is_recovered:
+        return Receipt.DUPLICATE  # its own listener was faster
     if reception_id is None:
         return _resent(ledger, arrival, job)
     if job is not None:
@@ -123,11 +125,12 @@ def _changed(ledger: Ledger, arrival: Arrival, job: Job, *, reception_id: int) -
     return Receipt.CHANGED
 
 
-def _detail(arrival: Arrival) -> dict[str, str | int]:
+def _detail(arrival: Arrival) -> dict[str, str | int | bool]:
     return {
         "calling_ae": arrival.calling_ae,
         "called_ae": arrival.called_ae,
         "digest": arrival.digest,
         "size_bytes": arrival.size_bytes,
         "priority": arrival.priority.value,
+        **({"recovered": True} if arrival.is_recovered else {}),
     }

@@ -1,6 +1,6 @@
 """The jobs: receive, claim, settle, and everything else that moves one."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
@@ -20,7 +20,7 @@ from schemas.jobs import (
     RetryPolicy,
 )
 from schemas.refusals import IgnoreReason
-from schemas.tables import Job, Output
+from schemas.tables import Job, Output, Reception
 from worker.queue import views
 from worker.queue.arrivals import take_in
 from worker.queue.claims import claim_of, held, take_oldest_due
@@ -69,6 +69,13 @@ class JobQueue:
         """Add a line to the audit trail that belongs to no job; no value from a header in it."""
         with self._ledger() as book:
             book.note(None, event=event, reason=reason, detail=detail)
+
+    def without_reception(self, spool_files: Iterable[str]) -> list[str]:
+        """Return those files of the spool that no reception names."""
+        files = list(spool_files)  # before the rows are read: what came since is no orphan
+        with reading(self._engine) as session:
+            known = set(session.scalars(sa.select(Reception.spool_file)))
+        return [each for each in files if each not in known]
 
     def is_own_object(self, sop_instance_uid: str) -> bool:
         """Say whether we made this object ourselves."""

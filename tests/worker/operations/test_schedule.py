@@ -1,6 +1,6 @@
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -100,3 +100,61 @@ def test_a_task_that_fails_does_not_end_the_schedule(engine: Engine, clock: Cloc
     thread.join(timeout=20)
     assert not thread.is_alive()
     assert leader(engine, clock, "second").hold(lease=LEADER_LEASE)
+
+
+def test_a_clock_that_is_set_back_does_not_silence_the_schedule(
+    engine: Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shift = timedelta()
+
+    class WallClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override] # not a WallClock
+            return datetime.now(tz) + shift
+
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", WallClock)
+    monkeypatch.setattr("apscheduler.triggers.interval.datetime", WallClock)
+    monkeypatch.setattr("worker.operations.schedule.datetime", WallClock)
+    monkeypatch.setattr("worker.operations.schedule.WATCH_SECONDS", 0.1)
+    done, stop = threading.Semaphore(0), threading.Event()
+
+    def work() -> int:
+        done.release()
+        return 0
+
+    schedule = Schedule(
+        [PeriodicTask(name="rescue", seconds=0.3, work=work)],
+        leadership=leader(engine, clock, "first"),
+    )
+    thread = threading.Thread(target=schedule.run, args=(stop,))
+    thread.start()
+    assert done.acquire(timeout=20)
+
+    shift = timedelta(hours=-1)
+    while done.acquire(blocking=False):
+        pass
+
+    assert all(done.acquire(timeout=20) for _ in range(3))
+    stop.set()
+    thread.join(timeout=20)
+
+
+def test_a_task_that_is_due_at_the_start_does_not_wait_for_its_hour(
+    engine: Engine, clock: Clock
+) -> None:
+    done, stop = threading.Event(), threading.Event()
+
+    def work() -> int:
+        done.set()
+        return 0
+
+    schedule = Schedule(
+        [PeriodicTask(name="spool", seconds=3600, work=work, is_due_at_start=True)],
+        leadership=leader(engine, clock, "first"),
+    )
+    thread = threading.Thread(target=schedule.run, args=(stop,))
+    thread.start()
+
+    assert done.wait(timeout=20)
+    stop.set()
+    thread.join(timeout=20)
