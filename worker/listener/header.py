@@ -17,10 +17,13 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from worker.listener.errors import UnreadableDatasetError
 
+CHARACTER_SET = 0x00080005
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
+ACCESSION_NUMBER = 0x00080050
 MANUFACTURER = 0x00080070
 MODEL_NAME = 0x00081090
+PATIENT_ID = 0x00100020
 STUDY_INSTANCE_UID = 0x0020000D
 _WANTED = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, MANUFACTURER, MODEL_NAME, STUDY_INSTANCE_UID})
 
@@ -63,15 +66,9 @@ def read_identity(path: Path, *, offset: int, transfer_syntax_uid: str) -> Objec
         UnreadableDatasetError: the bytes are no data set in this transfer syntax.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        end = file.tell()
-        file.seek(offset)
-        source: _Source = _File(file, end=end)
-        if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-            source = _Inflated(file)
-        is_big_endian = transfer_syntax_uid == ExplicitVRBigEndian
-        values = _Reader(source, is_big_endian=is_big_endian).values()
+    values = read_values(
+        path, offset=offset, transfer_syntax_uid=transfer_syntax_uid, wanted=_WANTED
+    )
     if not values.keys() & {SOP_CLASS_UID, SOP_INSTANCE_UID}:
         raise UnreadableDatasetError(what="it has neither SOP Class UID nor SOP Instance UID")
     return ObjectIdentity(
@@ -81,6 +78,26 @@ def read_identity(path: Path, *, offset: int, transfer_syntax_uid: str) -> Objec
         manufacturer=values.get(MANUFACTURER, b""),
         model_name=values.get(MODEL_NAME, b""),
     )
+
+
+def read_values(
+    path: Path, *, offset: int, transfer_syntax_uid: str, wanted: frozenset[int]
+) -> dict[int, bytes]:
+    """Return the wanted values up to Study Instance UID as encoded, padding stripped.
+
+    Raises:
+        UnreadableDatasetError: the bytes are no data set in this transfer syntax.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        end = file.tell()
+        file.seek(offset)
+        source: _Source = _File(file, end=end)
+        if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+            source = _Inflated(file)
+        is_big_endian = transfer_syntax_uid == ExplicitVRBigEndian
+        return _Reader(source, is_big_endian=is_big_endian, wanted=wanted).values()
 
 
 def _uid(value: bytes | None) -> str | None:
@@ -164,7 +181,8 @@ class _Element:
 class _Reader:
     """Walks the elements of one data set (PS3.5, section 7)."""
 
-    def __init__(self, source: _Source, *, is_big_endian: bool) -> None:
+    def __init__(self, source: _Source, *, is_big_endian: bool, wanted: frozenset[int]) -> None:
+        self._wanted = wanted
         order = ">" if is_big_endian else "<"
         self._source = source
         self._is_implicit = False
@@ -180,7 +198,7 @@ class _Reader:
             is_first = False
             if element.tag > STUDY_INSTANCE_UID:
                 break
-            if element.tag in _WANTED:
+            if element.tag in self._wanted:
                 found[element.tag] = self._value(element)
             else:
                 self._skip_value(element, depth=0)

@@ -58,17 +58,21 @@ class AuditSeal:
             return
         if self.anchor.exists():
             raise SealKeyError(path=self.key_file, found="is gone")
-        folder = self.key_file.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=".", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(beside, self.key_file)  # fails where another process was faster: its key holds
-        except FileExistsError:
-            return
-        finally:
-            Path(beside).unlink()
-        sync_folder(folder)
+        make_key_file(self.key_file)
+
+
+def make_key_file(path: Path) -> None:
+    """Write a new key that our user alone may read; one that is there holds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(beside, path)  # fails where another process was faster: its key holds
+    except FileExistsError:
+        return
+    finally:
+        Path(beside).unlink()
+    sync_folder(path.parent)

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from schemas.errors import IllegalMoveError, NothingToDeliverError
+from schemas.inquiries import JobFilter, ReceptionView
 from schemas.jobs import (
     Arrival,
     Claim,
@@ -261,14 +262,28 @@ class JobQueue:
     ) -> list[JobView]:
         """Return the newest jobs that fit every filter given, newest first."""
         with reading(self._engine) as session:
-            return views.job_views(
-                session,
-                states=states,
-                since=since,
-                study=study,
-                calling_ae=calling_ae,
-                limit=limit,
-            )
+            fits = JobFilter(states=tuple(states), since=since, study=study, calling_ae=calling_ae)
+            return views.job_views(session, fits, limit=limit)
+
+    def find(self, fits: JobFilter, *, limit: int) -> list[JobView]:
+        """Return the newest jobs that fit, newest first."""
+        with reading(self._engine) as session:
+            return views.job_views(session, fits, limit=limit)
+
+    def count(self, fits: JobFilter) -> int:
+        """Return how many jobs fit."""
+        with reading(self._engine) as session:
+            return views.count_jobs(session, fits)
+
+    def receptions(self, job_id: int) -> list[ReceptionView]:
+        """Return every content that arrived for a job, oldest first, or raise NoSuchJobError."""
+        with reading(self._engine) as session:
+            return views.reception_views(session, job_id)
+
+    def quarantined(self, job_ids: Collection[int]) -> set[int]:
+        """Return which of these jobs have a content that was set aside."""
+        with reading(self._engine) as session:
+            return views.quarantined_jobs(session, job_ids)
 
     def events(self, job_id: int) -> list[JobEvent]:
         """Return the audit trail of one job, oldest first, or raise NoSuchJobError."""

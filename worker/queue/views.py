@@ -2,14 +2,15 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from schemas.errors import NoSuchJobError
-from schemas.jobs import DestinationView, JobEvent, JobState, JobView
+from schemas.inquiries import JobFilter, ReceptionView
+from schemas.jobs import DestinationView, JobEvent, JobState, JobView, ReceptionState
 from schemas.tables import Job, JobEventRow, OutboxRow, Reception, Result
 
 
@@ -25,26 +26,86 @@ def job_view(session: Session, job_id: int) -> JobView:
     return found[0]
 
 
-def job_views(
-    session: Session,
-    *,
-    states: Collection[JobState],
-    since: datetime | None,
-    study: str | None,
-    calling_ae: str | None,
-    limit: int,
-) -> list[JobView]:
-    """Return the newest jobs that fit every filter given, newest first."""
-    fits: list[sa.ColumnElement[bool]] = [sa.true()]
-    if states:
-        fits.append(Job.state.in_(states))
-    if since is not None:
-        fits.append(Job.received_at >= since)
-    if study is not None:
-        fits.append(Reception.study_instance_uid == study)
-    if calling_ae is not None:
-        fits.append(Reception.calling_ae == calling_ae)
-    return _views(session, sa.and_(*fits), limit=limit)
+def job_views(session: Session, fits: JobFilter, *, limit: int) -> list[JobView]:
+    """Return the newest jobs that fit, newest first; after a change that is asked for, by it."""
+    is_by_change = fits.changed_since is not None
+    return _views(session, conditions(fits), limit=limit, is_by_change=is_by_change)
+
+
+def count_jobs(session: Session, fits: JobFilter) -> int:
+    """Return how many jobs fit."""
+    return session.scalars(
+        sa.select(sa.func.count())
+        .select_from(Job)
+        .join(Reception, Reception.id == Job.reception_id)
+        .where(conditions(fits))
+    ).one()
+
+
+def conditions(fits: JobFilter) -> sa.ColumnElement[bool]:
+    """Return what a job, joined with the reception that it reads, must fulfil."""
+    tests: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
+        "job_ids": Job.id.in_,
+        "states": Job.state.in_,
+        "since": Job.received_at.__ge__,
+        "until": Job.received_at.__lt__,
+        "changed_since": Job.updated_at.__ge__,
+        "study": Reception.study_instance_uid.__eq__,
+        "calling_ae": Reception.calling_ae.__eq__,
+        "release": Job.release.__eq__,
+        "accession_hash": lambda given: _has_content(Reception.accession_hash == given),
+        "patient_id_hash": lambda given: _has_content(Reception.patient_id_hash == given),
+        "is_quarantined": lambda _: _has_content(Reception.state == ReceptionState.QUARANTINED),
+    }
+    given = {name: getattr(fits, name) for name in tests}
+    return sa.and_(sa.true(), *(tests[name](value) for name, value in given.items() if value))
+
+
+def _has_content(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Return whether any content under the job's UID fulfils it, not only the one it reads."""
+    return Job.sop_instance_uid.in_(sa.select(Reception.sop_instance_uid).where(condition))
+
+
+def reception_views(session: Session, job_id: int) -> list[ReceptionView]:
+    """Return every distinct content that arrived under the job's UID, oldest first.
+
+    Raises:
+        NoSuchJobError: there is none with this number.
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NoSuchJobError(job_id=job_id)
+    rows = session.scalars(
+        sa.select(Reception)
+        .where(Reception.sop_instance_uid == job.sop_instance_uid)
+        .order_by(Reception.id)
+    )
+    return [
+        ReceptionView(
+            reception_id=row.id,
+            state=row.state,
+            received_at=row.received_at,
+            calling_ae=row.calling_ae,
+            peer_address=row.peer_address,
+            transfer_syntax_uid=row.transfer_syntax_uid,
+            size_bytes=row.size_bytes,
+            digest=row.digest,
+            examined_at=row.examined_at,
+            removed_at=row.removed_at,
+        )
+        for row in rows
+    ]
+
+
+def quarantined_jobs(session: Session, job_ids: Collection[int]) -> set[int]:
+    """Return which of these jobs have a content that was set aside."""
+    return set(
+        session.scalars(
+            sa.select(Job.id)
+            .join(Reception, Reception.sop_instance_uid == Job.sop_instance_uid)
+            .where(Job.id.in_(job_ids), Reception.state == ReceptionState.QUARANTINED)
+        )
+    )
 
 
 def counts_by_state(session: Session) -> dict[JobState, int]:
@@ -84,13 +145,16 @@ def event_of(row: JobEventRow) -> JobEvent:
     )
 
 
-def _views(session: Session, fits: sa.ColumnElement[bool], *, limit: int) -> list[JobView]:
+def _views(
+    session: Session, fits: sa.ColumnElement[bool], *, limit: int, is_by_change: bool = False
+) -> list[JobView]:
+    order = (Job.updated_at.desc(), Job.id.desc()) if is_by_change else (Job.id.desc(),)
     rows = session.execute(
         sa.select(Job, Reception, Result)
         .join(Reception, Reception.id == Job.reception_id)
         .outerjoin(Result, sa.and_(Result.job_id == Job.id, Result.revision == Job.revision))
         .where(fits)
-        .order_by(Job.id.desc())
+        .order_by(*order)
         .limit(limit)
     ).all()
     found = [(job, reception, _optional(result)) for job, reception, result in rows]
