@@ -1,4 +1,4 @@
-"""Follows deploy/docs/install.md line by line on a fresh Debian 12 with systemd, and takes the time.
+"""Follows deploy/docs/install.md line by line on a fresh Debian 12 with systemd, and times it.
 
     python -m tests.deploy.install_trial FOLDER
 
@@ -54,10 +54,14 @@ def lines_of(document: Path) -> list[Line]:
 
 
 def make_debian(folder: Path) -> None:
-    """Install a Debian 12 with systemd in ``folder``, and put what is committed where it belongs."""
+    """Install a Debian 12 with systemd in ``folder``, and put the last commit where it belongs."""
     if not (folder / "usr").exists():
-        _run(["debootstrap", "--variant=minbase", "--include=systemd-sysv,dbus,ca-certificates",
-              "bookworm", str(folder)])  # fmt: skip
+        told = "--include=systemd-sysv,dbus,ca-certificates"
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", told, "bookworm", str(folder)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     for path in ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):
         shutil.copy(path, folder / path.lstrip("/"))
     source = folder / SOURCE
@@ -69,7 +73,7 @@ def make_debian(folder: Path) -> None:
 
 
 def _write_hand(path: Path) -> None:
-    """Write a real hand, where there is one, as a bone-age study; else the constancy phantom."""
+    """Write a real hand of BONEAGE_TEST_DATA as a bone-age study."""
     from tests.builders import hand_radiograph, real_hand, write_file  # noqa: PLC0415 - slow
 
     write_file(hand_radiograph(real_hand("rsna_full/14735.png")), path)
@@ -79,10 +83,21 @@ def _write_hand(path: Path) -> None:
 def booted(folder: Path) -> Iterator[int]:
     """Boot the Debian in ``folder`` without a network; give the number of its first process."""
     container = subprocess.Popen(
-        ["systemd-nspawn", "--register=no", "--keep-unit", "--private-network", "--boot",
-         "--resolv-conf=off", "--timezone=off", "-D", str(folder)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [
+            "systemd-nspawn",
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+            "--boot",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "-D",
+            str(folder),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
     try:
         yield _first_process(container.pid)
     finally:
@@ -97,8 +112,12 @@ def _first_process(parent: int) -> int:
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         for child in map(int, children):
             inside = _enter(child)
-            state = subprocess.run([*inside, "systemctl", "is-system-running"], check=False,
-                                   capture_output=True, text=True)  # fmt: skip
+            state = subprocess.run(
+                [*inside, "systemctl", "is-system-running"],
+                check=False,
+                capture_output=True,
+                text=True,
+            )
             if state.stdout.strip() in ("running", "degraded"):
                 return child
         time.sleep(0.5)
@@ -106,8 +125,23 @@ def _first_process(parent: int) -> int:
 
 
 def _enter(process: int) -> list[str]:
-    return ["nsenter", "--target", str(process), "--mount", "--uts", "--ipc", "--net", "--pid",
-            "--root", "--wd=/", "env", "-i", "HOME=/root", "TERM=dumb", f"PATH={_PATH}"]  # fmt: skip
+    return [
+        "nsenter",
+        "--target",
+        str(process),
+        "--mount",
+        "--uts",
+        "--ipc",
+        "--net",
+        "--pid",
+        "--root",
+        "--wd=/",
+        "env",
+        "-i",
+        "HOME=/root",
+        "TERM=dumb",
+        f"PATH={_PATH}",
+    ]
 
 
 def type_lines(lines: Sequence[Line], inside: Sequence[str]) -> float:
@@ -115,16 +149,27 @@ def type_lines(lines: Sequence[Line], inside: Sequence[str]) -> float:
     total = 0.0
     for line in lines:
         start = time.monotonic()
-        done = subprocess.run([*inside, "bash", "-c", line.text], check=False, capture_output=True,
-                              text=True, timeout=LINE_SECONDS, stdin=subprocess.DEVNULL)  # fmt: skip
+        done = subprocess.run(
+            [*inside, "bash", "-c", line.text],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=LINE_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
         seconds = time.monotonic() - start
         total += seconds
-        print(f"{seconds:7.1f} s  {line.section}  {line.text}", flush=True)
+        _say(f"{seconds:7.1f} s  {line.section}  {line.text}")
         if told := (done.stdout if done.returncode == 0 else done.stdout + done.stderr).strip():
-            print("\n".join("             " + each for each in told.splitlines()[-12:]), flush=True)
+            _say("\n".join("             " + each for each in told.splitlines()[-12:]))
         if done.returncode != 0:
             sys.exit(f"This line failed with exit code {done.returncode}.")
     return total
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -135,17 +180,21 @@ def main() -> None:
     make_debian(folder)
     lines = lines_of(DOCUMENT)
     passed = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
-    chroot = ["chroot", str(folder), "env", "-i", "HOME=/root", f"PATH={_PATH}",
-              "DEBIAN_FRONTEND=noninteractive", *passed]  # fmt: skip
+    chroot = [
+        "chroot",
+        str(folder),
+        "env",
+        "-i",
+        "HOME=/root",
+        f"PATH={_PATH}",
+        "DEBIAN_FRONTEND=noninteractive",
+        *passed,
+    ]
     seconds = type_lines([line for line in lines if line.section in ONLINE], chroot)
     with booted(folder) as process:
         offline = [line for line in lines if line.section not in ONLINE]
         seconds += type_lines(offline, _enter(process))
-    print(f"{len(lines)} lines typed in {seconds / 60:.1f} minutes.")
-
-
-def _run(command: Sequence[str]) -> None:
-    subprocess.run(command, check=True)
+    _say(f"{len(lines)} lines typed in {seconds / 60:.1f} minutes.")
 
 
 if __name__ == "__main__":
