@@ -135,7 +135,7 @@ def _enter(process: int) -> list[str]:
         "--net",
         "--pid",
         "--root",
-        "--wd=/",
+        "--wdns=/",
         "env",
         "-i",
         "HOME=/root",
@@ -173,12 +173,14 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Follow the document and say how long it took."""
+    """Follow the document, and say how long it took."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="of the Debian; made if it is not there")
-    folder: Path = parser.parse_args().folder.resolve()
+    parser.add_argument("--resume", action="store_true", help="leave out what is installed there")
+    given = parser.parse_args()
+    folder: Path = given.folder.resolve()
     make_debian(folder)
-    lines = lines_of(DOCUMENT)
+    lines = [line for line in lines_of(DOCUMENT) if not (given.resume and line.section in ONLINE)]
     passed = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
     chroot = [
         "chroot",
