@@ -245,11 +245,39 @@ class HttpSection(_Section):
     predict: PredictSection = PredictSection()
 
 
+class SyslogProtocol(StrEnum):
+    """How audit messages travel; both are RFC 5424 with octet counting."""
+
+    TLS = "tls"  #: RFC 5425
+    TCP = "tcp"  #: RFC 6587: in the clear, for a relay on this machine
+
+
+class SyslogSection(_Section):
+    """[audit.syslog] the audit repository that gets every sealed event as a DICOM audit message."""
+
+    host: str = ""  #: empty: nobody gets them
+    port: int = Field(default=6514, ge=1, le=65535)  # RFC 5425, section 4.1
+    protocol: SyslogProtocol = SyslogProtocol.TLS
+    ca: Path | None = None  #: none: the authorities that this machine trusts
+    certificate: Path | None = None
+    key: Path | None = None
+    host_name: str = ""  #: name that its certificate must bear; empty: ``host``
+
+
 class AuditSection(_Section):
     """[audit] the sealed trail."""
 
     key_file: Path | None = None  #: none: <storage root>/audit.key, made at first start
     anchor_file: Path | None = None  #: none: <storage root>/audit.anchor
+    syslog: SyslogSection = SyslogSection()
+
+
+class RetentionSection(_Section):
+    """[retention] when what is done with goes; 0: never. Nothing unfinished ever goes."""
+
+    images_days: float = Field(default=90, ge=0, le=36500)
+    ignored_days: float = Field(default=30, ge=0, le=36500)
+    records_days: float = Field(default=0, ge=0, le=36500)
 
 
 class MailSecurity(StrEnum):
@@ -313,5 +341,6 @@ class Config(_Section):
     schedule: ScheduleSection = ScheduleSection()
     http: HttpSection = HttpSection()
     audit: AuditSection = AuditSection()
+    retention: RetentionSection = RetentionSection()
     notify: NotifySection = NotifySection()
     log: LogSection = LogSection()

@@ -23,6 +23,7 @@ def contradictions(config: Config) -> list[Contradiction]:
         *_half_tls(config),
         *_taken_ports(config),
         *_half_mail(config),
+        *_early_removal(config),
     ]
     if config.storage.low_mark_percent >= config.storage.high_mark_percent:
         message = "must be below high_mark_percent: receiving stops there and goes on here"
@@ -91,6 +92,19 @@ def _half_mail(config: Config) -> list[Contradiction]:
     return [
         Contradiction(place=(*place, key), message=message) for is_so, key, message in half if is_so
     ]
+
+
+def _early_removal(config: Config) -> list[Contradiction]:
+    """Return rows that would be due before the files that they tell of."""
+    keep = config.retention
+    files = (keep.images_days, keep.ignored_days)
+    if not keep.records_days or (all(files) and keep.records_days >= max(files)):
+        return []
+    message = (
+        "must not be less than images_days and ignored_days, which must not be 0 then: rows go "
+        "after their files"
+    )
+    return [Contradiction(place=("retention", "records_days"), message=message)]
 
 
 def _half_tls(config: Config) -> list[Contradiction]:

@@ -212,6 +212,19 @@ class NothingToDeliverError(UsageError):
         )
 
 
+class RemovedByRetentionError(UsageError):
+    """What the job needs has been removed on schedule."""
+
+    code = "queue.removed"
+
+    def __init__(self, *, job_id: int, what: str) -> None:
+        super().__init__(
+            f"The {what} of job {job_id} was removed by retention, as [retention] says, so this "
+            "cannot be done again. Have the image sent once more: the same bytes are read afresh "
+            "after a requeue."
+        )
+
+
 class AuditBrokenError(PermanentError):
     """The trail does not reach the head that the anchor names: sealing would hide that."""
 

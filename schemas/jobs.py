@@ -292,6 +292,8 @@ class JobView:
     error: str | None  #: the last error in words
     result_folder: str | None
     timings_ms: dict[str, float]
+    image_removed_at: datetime | None = None  #: when retention took the image that it reads
+    result_removed_at: datetime | None = None  #: when retention took the files of its result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

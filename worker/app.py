@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from worker.queue.audit import AuditTrail
     from worker.queue.jobs import JobQueue
     from worker.queue.outbox import Outbox
+    from worker.queue.search import SearchIndex
 
 RETRY_FACTOR = 2.0
 SPOOL_CHECK_SECONDS = 600.0
 BACKUP_CHECK_SECONDS = 300.0
+SEARCH_SECONDS = 5.0
 LONGEST_INFERENCE_RETRY = timedelta(minutes=10)
 
 
@@ -145,6 +147,26 @@ def outbox(config: Config, *, actor: str) -> "Outbox":
     from worker.queue.outbox import Outbox
 
     return Outbox(engine(config), now=_utc_now, actor=actor)
+
+
+def search_index(config: Config) -> "SearchIndex":
+    """Return what makes jobs findable by accession number and patient ID; its key is made once."""
+    from worker.operations.search import SEARCH_KEY_FILE
+    from worker.operations.seal import make_key_file
+    from worker.queue.search import SearchIndex
+
+    path = config.storage.root / SEARCH_KEY_FILE
+    if not path.exists():
+        make_key_file(path)
+    return SearchIndex(engine(config), key=path.read_bytes(), now=_utc_now)
+
+
+def index_images(config: Config) -> int:
+    """Make every image findable that is not yet; return how many."""
+    from worker.operations.search import read_terms
+
+    root = config.storage.root
+    return search_index(config).fill(lambda file, syntax: read_terms(root, file, syntax))
 
 
 def audit_trail(config: Config) -> "AuditTrail":
@@ -348,6 +370,9 @@ def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
                 name="seal",
                 seconds=config.schedule.seal_seconds,
                 work=lambda: trail.seal(seal.key(), seal.anchor),
+            ),
+            PeriodicTask(
+                name="search", seconds=SEARCH_SECONDS, work=lambda: index_images(config)
             ),
         ],
         leadership=Leadership(engine(config), now=_utc_now, name="schedule", holder=actor),

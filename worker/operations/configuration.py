@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import Config, ListenerTlsSection, PeerTlsSection
+from schemas.config import Config, ListenerTlsSection, PeerTlsSection, SyslogSection
 from schemas.contradictions import Contradiction, contradictions
 from schemas.errors import UsageError
 from worker.operations.settings_text import (
@@ -221,6 +221,7 @@ def _anchor(config: Config, folder: Path) -> Config:
         update={
             "key_file": _under(folder, config.audit.key_file),
             "anchor_file": _under(folder, config.audit.anchor_file),
+            "syslog": _with_files(folder, config.audit.syslog),
         }
     )
     report = config.report.model_copy(update={"profile": _under(folder, config.report.profile)})
@@ -241,7 +242,7 @@ def _anchor(config: Config, folder: Path) -> Config:
     return config.model_copy(update={**anchored, "peer": peers})
 
 
-_Tls = TypeVar("_Tls", ListenerTlsSection, PeerTlsSection)
+_Tls = TypeVar("_Tls", ListenerTlsSection, PeerTlsSection, SyslogSection)
 
 
 def _with_files(folder: Path, section: _Tls) -> _Tls:

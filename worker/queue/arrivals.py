@@ -107,6 +107,7 @@ def _resent(ledger: Ledger, arrival: Arrival, job: Job | None) -> Receipt:
         )
     ).one()
     job_id = None if job is None else job.id
+    reception.removed_at = None  # the listener has just kept the file again
     ledger.note(job_id, event="resent", reason=Receipt.DUPLICATE, detail=_detail(arrival))
     is_readable = reception.state is ReceptionState.KEPT
     if job is None or job.state not in _REVIVED or not is_readable:

@@ -29,6 +29,7 @@ from worker.queue.commitments import Commitments
 from worker.queue.database import reading
 from worker.queue.endings import fail_job, mark_examined
 from worker.queue.ledger import Detail, Ledger, ledger
+from worker.queue.removal import require_files
 from worker.queue.rescue import (
     LONGEST_LEASE,
     LONGEST_WAIT,
@@ -217,10 +218,12 @@ class JobQueue:
         """Estimate again (a new revision), or deliver the same bytes again.
 
         Raises:
-            NoSuchJobError, IllegalMoveError, NothingToDeliverError: nothing was changed.
+            NoSuchJobError, IllegalMoveError, NothingToDeliverError, RemovedByRetentionError:
+                nothing was changed.
         """
         with self._ledger() as book:
             job = book.job(job_id)
+            require_files(book.session, job, deliver_only=deliver_only)
             if not deliver_only:
                 book.queue_again(job, event="requeued", reason=reason)
                 return

@@ -194,6 +194,8 @@ def _view(
         error=job.error,
         result_folder=result.result_folder if result else None,
         timings_ms=json.loads(result.timings_ms) if result else {},
+        image_removed_at=reception.removed_at,
+        result_removed_at=result.removed_at if result else None,
     )
 
 
