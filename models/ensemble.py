@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.calibration import interval_of
-from models.foreign_preprocessing import Frame, Grey
-from models.gate import judge_pixels
+from models.foreign_preprocessing import Grey
+from models.gate.judge import judge_pixels
+from models.gate.mending import mended, turned_back
 from models.hand_mask import NoHandFoundError, choose_hand, hand_probability
 from models.member_input import MemberInput, Picture
 from models.phantom import is_phantom
@@ -56,9 +57,8 @@ class MemberReading:
     """What one member says about a batch of images, each read as every sex asked for."""
 
     months: tuple[tuple[float, ...], ...]  #: for each image, for each of its sexes
-    cells: NDArray[np.float32]  #: ``(image, rows, columns)`` months, of the first sex
-    frames: tuple[Frame | None, ...]  #: for each image, the part of it that the member saw
-    input_size: int  #: side of the input, pixels
+    cells: NDArray[np.float32]  #: ``(image, view, rows, columns)`` months, of the first sex
+    views: tuple[tuple[MemberInput, ...], ...]  #: for each image, what the member saw of it
     intercepts: NDArray[np.float32]  #: ``(image,)`` months
 
 
@@ -70,7 +70,7 @@ def sex_input(sexes: Sequence[Sex], *, device: torch.device) -> Tensor:
 
 def ask_member(
     member: LoadedMember,
-    given: Sequence[MemberInput],
+    given: Sequence[tuple[MemberInput, ...]],
     sexes: Sequence[tuple[Sex, ...]],
     *,
     device: torch.device,
@@ -80,39 +80,49 @@ def ask_member(
 
     Args:
         member: network and manifest entry.
-        given: for each image, what its preprocessing made for this member.
+        given: for each image, the views that its preprocessing made for this member; as many for
+            each.
         sexes: for each image, the sexes it is to be read as; at least one.
         device: where the member's network is.
-        empty: its map of an empty exposure; None: made from each image's least value.
+        empty: its map of an empty exposure; None: made from each view's least value.
     """
     network = member.network
-    inputs = torch.stack([one.values for one in given]).to(device)  # (B, 1, H, W)
+    count = len(given[0])  # views of an image
+    inputs = torch.stack([one.values for views in given for one in views]).to(device)
     with torch.no_grad():
         feature_map = network.features(inputs.contiguous(memory_format=torch.channels_last))
         rows = [index for index, asked in enumerate(sexes) for _ in asked]
         flat = sex_input([sex for asked in sexes for sex in asked], device=inputs.device)
-        said = network.head(feature_map[rows], flat)
-    first = sex_input([asked[0] for asked in sexes], device=inputs.device)
-    if empty is None:
-        empty = empty_exposure(network, inputs)
+        shown = [row * count + view for row in rows for view in range(count)]
+        said = network.head(feature_map[shown], flat.repeat_interleave(count, dim=0))
+        said = said.view(-1, count)  # (image and sex, view)
     firsts = [rows.index(index) for index in range(len(sexes))]
-    parts = contributions(network, feature_map, first, empty=empty, estimate=said[firsts])
-    months = iter(said.tolist())
+    parts = contributions(
+        network,
+        feature_map,
+        flat[firsts].repeat_interleave(count, dim=0),
+        empty=empty_exposure(network, inputs) if empty is None else empty,
+        estimate=said[firsts].flatten(),
+    )
+    months = iter(said.mean(dim=1).tolist())
+    cells = parts.months.cpu().numpy()
     return MemberReading(
         months=tuple(tuple(next(months) for _ in asked) for asked in sexes),
-        cells=parts.months.cpu().numpy(),
-        frames=tuple(one.frame for one in given),
-        input_size=inputs.shape[-1],
-        intercepts=parts.intercept_months.cpu().numpy(),
+        cells=cells.reshape(len(given), count, *cells.shape[1:]),
+        views=tuple(given),
+        intercepts=parts.intercept_months.view(-1, count).mean(dim=1).cpu().numpy(),
     )
 
 
 def _place(one: MemberReading, index: int, *, rows: int, columns: int) -> NDArray[np.float32]:
-    """Return a member's map of one image on the grid over the whole source image."""
-    frame = one.frames[index] or Frame(top=0, left=0, height=rows, width=columns)
-    return onto_source_grid(
-        one.cells[index], frame, input_size=one.input_size, rows=rows, columns=columns
-    )
+    """Return a member's map of one image on the grid over the whole image, mean of its views."""
+    fields = []
+    for cells, view in zip(one.cells[index], one.views[index], strict=True):
+        placed = onto_source_grid(
+            cells, view.frame, input_size=view.values.shape[-1], rows=rows, columns=columns
+        )
+        fields.append(placed[:, ::-1] if view.is_mirrored else placed)
+    return np.mean(fields, axis=0, dtype=np.float32)
 
 
 class Ensemble:
@@ -151,7 +161,7 @@ class Ensemble:
         """
         if is_phantom(pixels, digest=self._manifest.phantom.digest):
             return GateVerdict(refusal=None, flags=(QualityFlag.PHANTOM,))
-        return judge_pixels(pixels, rule=self._rule)
+        return judge_pixels(pixels, rule=self._rule, gate=self._loaded.gate)
 
     def read(self, images: Sequence[HandImage]) -> list[Reading]:
         """Return a reading for each image, in order; one forward pass for each member.
@@ -189,9 +199,9 @@ class Ensemble:
         if not images:
             return [], {}
         started = time.perf_counter()
-        pictures = [self._picture(image.pixels) for image in images]
+        pictures = [self._picture(mended(image.pixels, image.mending)) for image in images]
         members = self._loaded.members
-        inputs = [[picture.input_for(one.entry) for picture in pictures] for one in members]
+        inputs = [[picture.views_for(one.entry) for picture in pictures] for one in members]
         prepared = time.perf_counter()
         asked = [
             ask_member(member, given, sexes, device=self._loaded.device, empty=empty)
@@ -232,16 +242,19 @@ class Ensemble:
     ) -> Reading:
         started = time.perf_counter()
         rows, columns = image.pixels.shape
+        across = image.mending.turns % 2 == 1
+        upright = (columns, rows) if across else (rows, columns)
         estimates = tuple(
             self._estimate(sex, [one.months[index][position] for one, index in asked])
             for position, sex in enumerate(image.sexes)
         )
+        fields = np.mean(
+            [_place(one, index, rows=upright[0], columns=upright[1]) for one, index in asked],
+            axis=0,
+            dtype=np.float32,
+        )
         heatmap = Heatmap(
-            months=np.mean(
-                [_place(one, index, rows=rows, columns=columns) for one, index in asked],
-                axis=0,
-                dtype=np.float32,
-            ),
+            months=turned_back(fields, image.mending),
             intercept_months=float(np.mean([one.intercepts[index] for one, index in asked])),
         )
         outline = outline_peak(heatmap.months, rows=rows, columns=columns)

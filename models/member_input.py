@@ -1,4 +1,4 @@
-"""One image on its way to the members: each gets the input that its own rule asks for."""
+"""One image on its way to the members: each gets the views that its own rule asks for."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.foreign_preprocessing import Frame, Grey, grey_levels, prepare
 from models.transforms import to_model_input, to_working_image
-from schemas.releases import Member, PreprocessingRule
+from schemas.releases import Averaging, Member, PreprocessingRule
 
 
 class HandFinder(Protocol):
@@ -24,10 +24,34 @@ class HandFinder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberInput:
-    """What one member is given."""
+    """One view that a member is given."""
 
     values: Tensor  #: ``(1, size, size)`` float32
-    frame: Frame | None  #: the part of the source image that it shows; None: all of it, squashed
+    frame: Frame  #: the part of the image that it shows
+    is_mirrored: bool = False  #: left and right are exchanged
+
+
+def _mirrored(one: MemberInput) -> MemberInput:
+    return MemberInput(values=one.values.flip(-1), frame=one.frame, is_mirrored=True)
+
+
+def _five_crops(whole: MemberInput, *, size: int) -> tuple[MemberInput, ...]:
+    """Return the four corners and the middle, ``size`` pixels wide, of a larger view."""
+    side = whole.values.shape[-1]
+    end, middle = side - size, (side - size) // 2
+    height, width = whole.frame.height / side, whole.frame.width / side  # of one pixel
+    return tuple(
+        MemberInput(
+            values=whole.values[:, top : top + size, left : left + size],
+            frame=Frame(
+                top=whole.frame.top + top * height,
+                left=whole.frame.left + left * width,
+                height=size * height,
+                width=size * width,
+            ),
+        )
+        for top, left in ((0, 0), (0, end), (end, 0), (end, end), (middle, middle))
+    )
 
 
 class Picture:
@@ -57,17 +81,27 @@ class Picture:
     def _hand(self) -> NDArray[np.bool_] | None:
         return None if self._find_hand is None else self._find_hand(self._grey)
 
-    def input_for(self, member: Member) -> MemberInput:
-        """Return what a member is given: by its own rule, or else by that of the release.
+    def views_for(self, member: Member) -> tuple[MemberInput, ...]:
+        """Return the views that a member is given; the months said to them are averaged.
 
         Raises:
             FlatImageError: the image is almost uniform.
             NoHandFoundError: the member wants the hand alone, and none is found.
         """
+        if member.averaging is Averaging.FIVE_CROPS:
+            whole = self._view(member, size=round(member.input_size / member.crop_share))
+            return _five_crops(whole, size=member.input_size)
+        view = self._view(member, size=member.input_size)
+        return (view, _mirrored(view)) if member.averaging is Averaging.MIRROR else (view,)
+
+    def _view(self, member: Member, *, size: int) -> MemberInput:
+        """Return the whole picture as a member's rule, or else the release's, prepares it."""
         wanted = member.preprocessing
         if wanted is None:
-            values = to_model_input(self._working, size=member.input_size, rule=self._rule)
-            return MemberInput(values=values, frame=None)
+            rows, columns = self._pixels.shape
+            values = to_model_input(self._working, size=size, rule=self._rule)
+            whole = Frame(top=0.0, left=0.0, height=rows, width=columns)
+            return MemberInput(values=values, frame=whole)
         hand = self._hand if wanted.use_mask else None
-        prepared, frame = prepare(self._grey, hand=hand, rule=wanted, size=member.input_size)
+        prepared, frame = prepare(self._grey, hand=hand, rule=wanted, size=size)
         return MemberInput(values=torch.from_numpy(prepared).unsqueeze(0), frame=frame)

@@ -239,5 +239,6 @@ REFUSAL_REASONS: Mapping[RefusalReason, Concept] = MappingProxyType(
         RefusalReason.CONTRADICTION: _own("1510", "Entries contradict each other"),
         RefusalReason.NO_DESTINATION: _own("1511", "No destination configured"),
         RefusalReason.TECHNICAL: _own("1512", "Technical failure"),
+        RefusalReason.COVERED: _own("1513", "Hand covered by cast or metal"),
     }
 )

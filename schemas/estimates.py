@@ -65,11 +65,23 @@ class ReleaseIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mending:
+    """How an image has to be changed before it can be read."""
+
+    turns: int = 0  #: quarter turns clockwise that make the fingers point up
+    is_inverted: bool = False  #: air is bright: the values have to be mirrored within their range
+
+
+NOTHING_TO_MEND = Mending()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandImage:
     """What a network is asked: an image, and the sexes to read it as."""
 
     pixels: NDArray[np.float32]  #: ``(rows, columns)`` display values, bone bright, any range
     sexes: tuple[Sex, ...]  #: one, or both where the header does not say
+    mending: Mending = NOTHING_TO_MEND  #: what ``Estimator.check`` found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +117,7 @@ class GateVerdict:
     found: str = ""  #: the value found
     expected: str = ""  #: what can be read
     flags: tuple[QualityFlag, ...] = ()
+    mending: Mending = NOTHING_TO_MEND  #: goes into ``HandImage``; the flags say so, too
 
 
 class Estimator(Protocol):

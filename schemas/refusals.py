@@ -11,6 +11,7 @@ class RefusalReason(StrEnum):
     NOT_A_HAND = "not_a_hand"
     BOTH_HANDS = "both_hands"
     CUT_OFF = "cut_off"
+    COVERED = "covered"
     AGE_OUTSIDE_RANGE = "age_outside_range"
     NO_PIXEL_DATA = "no_pixel_data"
     UNREADABLE_PIXELS = "unreadable_pixels"
@@ -45,6 +46,11 @@ REFUSALS = MappingProxyType(
         RefusalReason.CUT_OFF: Refusal(
             physician="Fingertips or wrist are cut off in this image. Bone age was not estimated.",
             operator="The gate found that the hand leaves the exposed field.",
+        ),
+        RefusalReason.COVERED: Refusal(
+            physician="A cast or metal seems to lie over the bones. Bone age was not estimated; "
+            "send an image of the uncovered hand, if need be of the other one.",
+            operator="The gate found something bright over the hand: plaster, plates, wires.",
         ),
         RefusalReason.AGE_OUTSIDE_RANGE: Refusal(
             physician="The chronological age, or the age that the image shows, lies outside the "

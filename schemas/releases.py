@@ -83,6 +83,14 @@ class MaskNetwork(_Strict):
     input_size: int = 512
 
 
+class Averaging(StrEnum):
+    """The views of a picture whose months are averaged for one member."""
+
+    NONE = "none"
+    MIRROR = "mirror"  #: the picture and its mirror image
+    FIVE_CROPS = "five_crops"  #: the four corners and the middle of a square
+
+
 class Member(_Strict):
     """One network of the ensemble."""
 
@@ -100,6 +108,52 @@ class Member(_Strict):
     #: None: one of ours, which reads the release's own working image
     preprocessing: MemberPreprocessing | None = None
     imported: ImportedNetwork | None = None
+    averaging: Averaging = Averaging.NONE
+    crop_share: float = Field(default=0.875, gt=0.5, le=1)  #: side of each of the five crops
+
+
+class Gate(_Strict):
+    """The network that says whether an image may be read, and its bounds."""
+
+    file: str  #: its checksum stands among the manifest's ``files``
+    width: int = Field(ge=4, le=256)
+    input_size: int = Field(ge=32, le=512)
+    least_hand: float = Field(ge=0, le=1)  #: probability of one whole hand; below it: refused
+    training_data: str
+
+
+class GateRow(_Strict):
+    """How the gate does on one kind of held-out pictures."""
+
+    pictures: str
+    n: int
+    refused: int
+    recognised: int | None = None  #: refused for the right reason, or mended; None: nothing to tell
+
+
+class ChangeRow(_Strict):
+    """How far the estimate moves when the same hand is shown in another way."""
+
+    change: str
+    n: int  #: images that could be read both ways
+    mean_change_months: float  #: mean of the absolute changes
+    mean_shift_months: float  #: mean of the signed changes
+    mae_months: float  #: error of the changed images
+    refused: int  #: changed images that the gate would refuse
+
+
+class HeatmapMeasures(_Strict):
+    """What the heatmaps were found to show, on held-out children."""
+
+    n: int
+    inside_hand: float  #: share of the absolute months inside the hand
+    hand_area: float  #: share of the image that the hand covers
+    inside_regions: float | None = None  #: share inside the boxes of ossification regions
+    regions_area: float | None = None  #: share of the image that the boxes cover
+    regions_n: int = 0
+    randomised_similarity: float | None = None  #: rank correlation with randomised weights
+    marker_share: float | None = None  #: share of the months on a marker drawn into a corner
+    border_share: float | None = None  #: share of the months on a border drawn round the image
 
 
 class IntervalGroup(_Strict):
@@ -164,4 +218,8 @@ class Manifest(_Strict):
     metrics: tuple[MetricRow, ...]
     files: dict[str, str] = Field(default_factory=dict)  #: sha256 of every other file
     mask: MaskNetwork | None = None
+    gate: Gate | None = None  #: None: the simple bounds alone
+    gate_metrics: tuple[GateRow, ...] = ()
+    changes: tuple[ChangeRow, ...] = ()
+    heatmaps: HeatmapMeasures | None = None
     decisions: tuple[str, ...] | None = None  #: what was decided when others' weights came in

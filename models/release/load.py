@@ -8,13 +8,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from models.gate.network import GateNetwork
+from models.gate.trained import TrainedGate
 from models.networks import AgeNetwork
 from models.networks.fast_surfer_mask import FastSurferMask
 from models.networks.registry import build_member
 from models.release.errors import WeightsError
 from models.release.manifest import RELEASES, find_release, read_manifest, verify_files
 from schemas.estimates import ReleaseIdentity
-from schemas.releases import Manifest, MaskNetwork, Member
+from schemas.releases import Gate, Manifest, MaskNetwork, Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +37,19 @@ class LoadedRelease:
     members: tuple[LoadedMember, ...]
     device: torch.device
     mask: FastSurferMask | None = None  #: finds the hand for the members that want it alone
+    gate: TrainedGate | None = None  #: says whether an image may be read
 
 
 def _fill(network: nn.Module, path: Path, *, architecture: str, device: torch.device) -> None:
     """Put the weights of a file into a network, and make it ready to be asked."""
     try:
         tensors = load_file(path)
-        network.load_state_dict({name: value.float() for name, value in tensors.items()})
+        network.load_state_dict(
+            {
+                name: value.float() if value.is_floating_point() else value
+                for name, value in tensors.items()
+            }
+        )
     except (RuntimeError, SafetensorError) as error:
         raise WeightsError(file=path.name, architecture=architecture) from error
     network.eval().requires_grad_(requires_grad=False)
@@ -58,6 +66,13 @@ def _load_mask(folder: Path, entry: MaskNetwork, device: torch.device) -> FastSu
     network = FastSurferMask(filters=entry.filters, kernel_size=entry.kernel_size)
     _fill(network, folder / entry.file, architecture="the mask network", device=device)
     return network
+
+
+def _load_gate(folder: Path, entry: Gate) -> TrainedGate:
+    network = GateNetwork(width=entry.width)
+    cpu = torch.device("cpu")  # smaller than the way to another device
+    _fill(network, folder / entry.file, architecture="the gate", device=cpu)
+    return TrainedGate(entry, network)
 
 
 def load_release(
@@ -85,4 +100,5 @@ def load_release(
         members=members,
         device=place,
         mask=_load_mask(folder, manifest.mask, place) if manifest.mask else None,
+        gate=_load_gate(folder, manifest.gate) if manifest.gate else None,
     )

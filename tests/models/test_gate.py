@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.gate import judge_pixels
+from models.gate.judge import judge_pixels
 from models.transforms import DEFAULT_RULE
 from schemas.estimates import QualityFlag
 from schemas.refusals import RefusalReason

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.gate import judge_pixels
+from models.gate.judge import judge_pixels
 from models.training.places import default_data
 from models.transforms import DEFAULT_RULE
 

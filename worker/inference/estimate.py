@@ -127,7 +127,9 @@ class ImageReader:
         _require_passed(verdict)
         laps.end("check")
         sexes = (source.sex.sex,) if source.sex.sex else (Sex.FEMALE, Sex.MALE)
-        reading = self._estimator.read([HandImage(pixels=pixels, sexes=sexes)])[0]
+        reading = self._estimator.read(
+            [HandImage(pixels=pixels, sexes=sexes, mending=verdict.mending)]
+        )[0]
         laps.end("read")
         blank = self._content(source, revision, outcome=Outcome.ESTIMATED)
         return Examination(

@@ -1,0 +1,1 @@
+"""How the gate is trained: hands, pictures that are none, and pictures that are made up."""

@@ -1,0 +1,162 @@
+"""Pictures for the gate with what they show: from one seed, one part of the split, one archive."""
+
+import csv
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.gate.network import TURNS, Kind
+from models.gate.view import gate_view
+from models.training.gate import made_up
+from models.training.gate.made_up import Picture, Random
+from models.transforms import FlatImageError, squash
+from schemas.releases import PreprocessingRule
+
+#: sources of `not_hand.csv` whose stated terms allow training; the others are for tests alone
+OPEN_TERMS = ("MIT", "Apache-2.0")
+#: of the pictures that may be trained on, every fourth is kept for tests
+HELD_OUT_EVERY = 4
+#: shares of the training pictures
+MIXTURE = {
+    Kind.HAND: 0.42,
+    Kind.CUT_OFF: 0.2,
+    Kind.NOT_A_HAND: 0.2,
+    Kind.BOTH_HANDS: 0.12,
+    Kind.COVERED: 0.06,
+}
+#: where pictures that are no hands come from: other radiographs, hands spoilt, nothing at all
+OTHER_ORIGINS = {
+    "whole": 0.25,
+    "part": 0.35,
+    "shuffled hand": 0.12,
+    "close-up of a hand": 0.18,
+    "drawing": 0.1,
+}
+UPRIGHT = 0.5  #: share of upright pictures; the others lie in one of the three other turns
+INVERTED = 0.3  #: share of inverted pictures
+SIDE = 192  #: pixels, of the pictures that examples are made from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherPicture:
+    """A radiograph that is no hand."""
+
+    name: str
+    body_part: str
+    may_train: bool  #: by its terms, and not held out
+    has_open_terms: bool
+    pixels: NDArray[np.uint8]
+
+
+def read_others(data: Path) -> list[OtherPicture]:
+    """Return all pictures of ``not_hand.zip``, in the order of ``not_hand.csv``."""
+    found = []
+    with (
+        (data / "not_hand.csv").open(newline="", encoding="utf-8") as lines,
+        zipfile.ZipFile(data / "not_hand.zip") as archive,
+    ):
+        for index, row in enumerate(csv.DictReader(lines)):
+            is_open = any(one in row["terms"] for one in OPEN_TERMS)
+            stored = np.frombuffer(archive.read(f"not_hand/{row['image_ID']}"), dtype=np.uint8)
+            pixels = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE)
+            found.append(
+                OtherPicture(
+                    name=row["image_ID"],
+                    body_part=row["body_part"],
+                    may_train=is_open and index % HELD_OUT_EVERY != 0,
+                    has_open_terms=is_open,
+                    pixels=np.asarray(pixels, dtype=np.uint8),
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One picture as the gate's network sees it, and what is true of it."""
+
+    view: NDArray[np.float32]  #: ``(size, size)``
+    kind: Kind
+    turn: int  #: quarter turns anticlockwise; -1: there is no upright
+    inverted: int  #: 1: air is bright; -1: nobody can say
+
+
+def _other_picture(hand: Picture, others: Sequence[Picture], random: Random) -> Picture:
+    """Return something that is no hand."""
+    other = others[int(random.integers(len(others)))]
+    origin = random.choice(list(OTHER_ORIGINS), p=list(OTHER_ORIGINS.values()))
+    made = {
+        "whole": lambda: other,
+        "part": lambda: made_up.part_of(other, random),
+        "shuffled hand": lambda: made_up.shuffled(hand, random),
+        "close-up of a hand": lambda: made_up.close_up(hand, random),
+        "drawing": lambda: made_up.drawn(SIDE, random),
+    }
+    return made[str(origin)]()
+
+
+def make_picture(
+    kind: Kind, hands: Sequence[Picture], others: Sequence[Picture], random: Random
+) -> Picture:
+    """Return a picture of a kind, upright.
+
+    Args:
+        kind: what it shall show.
+        hands: two whole hands in unit range.
+        others: pictures that are no hands.
+        random: decides everything else.
+    """
+    hand = hands[0]
+    if kind is Kind.NOT_A_HAND:
+        picture = _other_picture(hand, others, random)
+    elif kind is Kind.BOTH_HANDS:
+        second = hand[:, ::-1] if made_up.happens(random, 0.6) else hands[1]
+        picture = made_up.side_by_side(hand, second, random)
+    elif kind is Kind.CUT_OFF:
+        picture = made_up.CUTS[int(random.integers(len(made_up.CUTS)))](hand, random)
+    elif kind is Kind.COVERED:
+        cover = made_up.in_a_cast if made_up.happens(random, 0.5) else made_up.with_implants
+        picture = made_up.laid_down(cover(hand, random), random)
+    else:
+        picture = made_up.laid_down(hand, random) if made_up.happens(random, 0.85) else hand
+    picture = made_up.resized(np.ascontiguousarray(picture), rows=SIDE, columns=SIDE)
+    if made_up.happens(random, 0.4):
+        picture = made_up.with_markers(picture, random)
+    picture = made_up.toned(picture, random)
+    return made_up.with_border(picture, random) if made_up.happens(random, 0.4) else picture
+
+
+def make_example(
+    kind: Kind,
+    hands: Sequence[Picture],
+    others: Sequence[Picture],
+    random: Random,
+    *,
+    size: int,
+    rule: PreprocessingRule,
+) -> Example:
+    """Return a picture of a kind, in any turn and polarity, as the gate sees it."""
+    picture = make_picture(kind, hands, others, random)
+    turn = 0 if made_up.happens(random, UPRIGHT) else int(random.integers(1, TURNS))
+    inverted = int(made_up.happens(random, INVERTED))
+    seen = np.ascontiguousarray(np.rot90(-picture if inverted else picture, turn))
+    try:
+        view = gate_view(seen, size=size, rule=rule)
+    except FlatImageError:  # a cut has left nothing but air: another one
+        return make_example(kind, hands, others, random, size=size, rule=rule)
+    if kind is Kind.NOT_A_HAND:
+        turn, inverted = -1, -1
+    return Example(view=view, kind=kind, turn=turn, inverted=inverted)
+
+
+def unit_pictures(
+    others: Sequence[OtherPicture], *, side: int, rule: PreprocessingRule
+) -> list[Picture]:
+    """Return pictures that are no hands in unit range, squashed."""
+    squashed = [squash(one.pixels, size=side) for one in others]
+    return [gate_view(one, size=side, rule=rule) for one in squashed]
