@@ -143,6 +143,7 @@ REFUSAL = _own("1221", "No estimate")
 QUALITY = _own("1222", "Quality and limits")
 LOCAL_CALIBRATION = _own("1223", "Calibration of the site")
 SCOPE = _own("1224", "Scope of this report")
+HEATMAP_OBJECT = _own("1225", "Heatmap alone")
 
 # names of coded answers
 SUBJECT_SEX = _dcm("121032", "Subject Sex")
@@ -184,6 +185,7 @@ MISSING_AGES: Mapping[MissingAge, Concept] = MappingProxyType(
         MissingAge.NO_IMAGE_DATE: _own("1422", "No date in the image"),
         MissingAge.BORN_AFTER_IMAGE: _own("1423", "Birth date after the date of the image"),
         MissingAge.IMPOSSIBLE_DATE: _own("1424", "A date that does not exist"),
+        MissingAge.CONTRADICTION: _own("1425", "Dates and stated age are years apart"),
     }
 )
 REFERENCES: Mapping[ReferenceTable, Concept] = MappingProxyType(

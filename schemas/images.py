@@ -50,6 +50,7 @@ class MissingAge(StrEnum):
     NO_IMAGE_DATE = "no_image_date"
     BORN_AFTER_IMAGE = "born_after_image"
     IMPOSSIBLE_DATE = "impossible_date"
+    CONTRADICTION = "contradiction"  #: two ages of the header lie more than a year apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ class ResultContent:
     reason: RefusalReason | None = None
     reason_detail: str = ""  #: coded values and numbers only
     flags: tuple[QualityFlag, ...] = ()
+    has_heatmap_object: bool = False  #: some destination gets the heatmap alone as well
     outline: tuple[tuple[float, float], ...] = ()  #: (column, row) of the source image as stored
     predecessors: tuple[FormerReport, ...] = ()  #: reports that this revision supersedes
 
@@ -98,10 +99,13 @@ def output_uid(of: ResultIdentity) -> str:
 CONTENT_FILE = "content.json"
 HEADER_FILE = "header.dcm"  #: the source data set without its pixels
 CAPTURE_FILE = "sc.dcm"
+HEATMAP_FILE = "sc-heatmap.dcm"
 
 
 def object_file(kind: ObjectKind, sop_class_uid: str) -> str:
     """Return the file name of one built object inside its result folder."""
     if kind is ObjectKind.SC:
         return CAPTURE_FILE
+    if kind is ObjectKind.HEATMAP:
+        return HEATMAP_FILE
     return f"sr-{sop_class_uid}.dcm"

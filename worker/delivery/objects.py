@@ -10,10 +10,11 @@ from typing import Protocol
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from schemas.config import SrClass
 from schemas.jobs import ObjectKind
-from schemas.results import CAPTURE_FILE, CONTENT_FILE, HEADER_FILE, ResultContent, object_file
+from schemas.results import CONTENT_FILE, HEADER_FILE, ResultContent, object_file
 from worker.delivery.errors import ResultFileError
 from worker.delivery.scu import InstancePlace, StoredObject
 from worker.files import sync_folder, write_durably
@@ -53,9 +54,10 @@ class ResultFiles:
             # from None: pydantic's words quote the value
             raise ResultFileError(file=CONTENT_FILE, found="is damaged") from None
 
-    def capture(self, result_folder: str) -> StoredObject:
-        """Return the secondary capture that inference wrote; errors as in ``content``."""
-        return self._checked(self._root / result_folder, CAPTURE_FILE)
+    def capture(self, result_folder: str, *, kind: ObjectKind) -> StoredObject:
+        """Return a secondary capture that inference wrote; errors as in ``content``."""
+        name = object_file(kind, SecondaryCaptureImageStorage)
+        return self._checked(self._root / result_folder, name)
 
     def report(self, result_folder: str, content: ResultContent, *, sr: SrClass) -> StoredObject:
         """Return the report in one class; built if this is the first time, else as it lies there.

@@ -85,8 +85,8 @@ class Sender:
 
     def _candidates(self, claim: OutboxClaim, association: Association) -> Iterator[StoredObject]:
         """Yield the files to try, each made only when it is its turn."""
-        if claim.kind is ObjectKind.SC:
-            capture = self._files.capture(claim.result_folder)
+        if claim.kind is not ObjectKind.SR:
+            capture = self._files.capture(claim.result_folder, kind=claim.kind)
             if association.takes(capture.sop_class_uid):
                 yield capture
             return

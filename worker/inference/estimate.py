@@ -22,9 +22,10 @@ from worker.inference.header import header_flags, read_source, require_readable_
 from worker.inference.pixels import display_values
 from worker.inference.received import ReceivedImage
 from worker.reporting.assessment import assess
+from worker.reporting.heatmap_picture import draw_heatmap_picture
 from worker.reporting.local_calibration import calibrated
 from worker.reporting.page import draw_page
-from worker.reporting.secondary_capture import build_secondary_capture
+from worker.reporting.secondary_capture import build_heatmap_capture, build_secondary_capture
 
 
 class ImpossibleEstimateError(PermanentError):
@@ -65,6 +66,7 @@ class Finding:
     header: bytes  #: the source's header as a DICOM file, see ``ReceivedImage``
     page: NDArray[np.uint8]  #: ``(height, width, 3)`` RGB
     capture: Dataset  #: the Secondary Capture, complete with file meta
+    heatmap_capture: Dataset | None  #: the heatmap alone, where it was asked for
     timings_ms: dict[str, float]
 
 
@@ -90,17 +92,29 @@ class ImageReader:
         self._now = now
 
     def read(
-        self, image: ReceivedImage, revision: Revision = FIRST, *, sex: Sex | None = None
+        self,
+        image: ReceivedImage,
+        revision: Revision = FIRST,
+        *,
+        sex: Sex | None = None,
+        with_heatmap_object: bool = False,
     ) -> Finding:
         """Return the estimate for one image, or both where the sex is unknown, with its report.
 
-        Args and raises as ``examine``.
+        Args and raises as ``examine``; ``with_heatmap_object`` adds the heatmap alone.
         """
         examined = self.examine(image, revision, sex=sex)
         laps = _Laps(examined.timings_ms)
-        return self._finding(
-            image, examined.content, laps, pixels=examined.pixels, heatmap=examined.heatmap
+        content = replace(examined.content, has_heatmap_object=with_heatmap_object)
+        finding = self._finding(
+            image, content, laps, pixels=examined.pixels, heatmap=examined.heatmap
         )
+        if not with_heatmap_object:
+            return finding
+        picture = draw_heatmap_picture(content, examined.pixels, examined.heatmap)
+        capture = build_heatmap_capture(content, image.read_header(), picture)
+        laps.end("heatmap")
+        return replace(finding, heatmap_capture=capture, timings_ms=laps.milliseconds)
 
     def examine(
         self, image: ReceivedImage, revision: Revision = FIRST, *, sex: Sex | None = None
@@ -227,6 +241,7 @@ class ImageReader:
             header=image.header,
             page=page,
             capture=capture,
+            heatmap_capture=None,
             timings_ms=laps.milliseconds,
         )
 

@@ -42,6 +42,8 @@ _DATE_KEYWORDS = (
 )
 #: days by which the dates of one image may differ before one of them must be wrong
 _DATES_AGREE_DAYS: Final = 31
+#: months by which they may, before the age is unknown: a year is one SD, and so another class
+_AGES_AGREE_MONTHS: Final = 12.0
 #: Patient's Age, an AS: PS3.5 table 6.2-1. Unit → months
 _AGE = re.compile(r"(\d{3})([DWMY])")
 _UNIT_MONTHS = MappingProxyType(
@@ -117,7 +119,7 @@ def uid_of(dataset: Dataset, keyword: str) -> str:
 def header_flags(dataset: Dataset, source: SourceImage) -> tuple[QualityFlag, ...]:
     """Return the doubts that the header itself raises."""
     flags = [QualityFlag.PHANTOM] if source.is_phantom else []
-    if _dates_disagree(dataset) or _ages_disagree(dataset, source.chronological_age):
+    if source.missing_age is MissingAge.CONTRADICTION or _is_doubtful(dataset, source):
         flags.append(QualityFlag.AGE_CONTRADICTION)
     return tuple(flags)
 
@@ -132,24 +134,27 @@ def require_readable_age(
             about just that.
     """
     low, high = age_range_months[0], min(age_range_months[1], OLDEST_MONTHS)
+    with lenient_values():
+        age, _ = _reckoned_age(dataset)  # also where another entry contradicts it
     stated = _stated_age_months(dataset)
-    is_stated_outside = stated is not None and (stated[1] < low or stated[0] > high)
-    age = source.chronological_age
     is_outside = age is not None and not low <= age.months <= high
-    if is_outside or (age is None and is_stated_outside):
-        raise UnsuitableImageError(
-            RefusalReason.AGE_OUTSIDE_RANGE,
-            keyword="age",
-            found="below the range" if _is_below(age, stated, low) else "above the range",
-            expected=f"ages from {low:.0f} to {high:.0f} months",
-        )
-    if is_stated_outside:
+    is_stated_outside = stated is not None and (stated[1] < low or stated[0] > high)
+    if not (is_outside or is_stated_outside):
+        return
+    is_either = age is not None and not is_outside
+    if is_either or source.missing_age is MissingAge.CONTRADICTION:
         raise UnsuitableImageError(
             RefusalReason.CONTRADICTION,
-            keyword="Patient's Age",
-            found="outside the range, while the birth date is inside",
+            keyword="age",
+            found="inside the range by one entry of the header, outside by another",
             expected=f"ages from {low:.0f} to {high:.0f} months",
         )
+    raise UnsuitableImageError(
+        RefusalReason.AGE_OUTSIDE_RANGE,
+        keyword="age",
+        found="below the range" if _is_below(age, stated, low) else "above the range",
+        expected=f"ages from {low:.0f} to {high:.0f} months",
+    )
 
 
 def _is_below(age: ChronologicalAge | None, stated: tuple[float, float] | None, low: float) -> bool:
@@ -195,6 +200,17 @@ def _patient_orientation(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _chronological_age(dataset: Dataset) -> tuple[ChronologicalAge | None, MissingAge | None]:
+    """Return the age by the dates; none where the header holds another, more than a year away."""
+    age, missing = _reckoned_age(dataset)
+    if age is None:
+        return None, missing
+    apart = max(_months_between_dates(dataset), _months_from_stated(dataset, age))
+    if apart > _AGES_AGREE_MONTHS:
+        return None, MissingAge.CONTRADICTION
+    return age, None
+
+
+def _reckoned_age(dataset: Dataset) -> tuple[ChronologicalAge | None, MissingAge | None]:
     try:
         born = date_of(dataset, "PatientBirthDate")
     except ImpossibleDateError:
@@ -222,23 +238,31 @@ def _image_dates(dataset: Dataset) -> Iterator[tuple[date, DateSource]]:
             yield taken, source
 
 
-def _dates_disagree(dataset: Dataset) -> bool:
+def _is_doubtful(dataset: Dataset, source: SourceImage) -> bool:
+    """Say whether the dates of the image differ, or the age by them from Patient's Age."""
+    age = source.chronological_age
     with lenient_values():
-        days = [taken for taken, _ in _image_dates(dataset)]
-    return bool(days) and (max(days) - min(days)).days > _DATES_AGREE_DAYS
+        apart = _months_between_dates(dataset)
+    is_other_age = age is not None and _months_from_stated(dataset, age) > 0
+    return apart * DAYS_PER_MONTH > _DATES_AGREE_DAYS or is_other_age
 
 
-def _ages_disagree(dataset: Dataset, age: ChronologicalAge | None) -> bool:
-    """Say whether the reckoned age lies outside Patient's Age by more than half of its unit.
+def _months_between_dates(dataset: Dataset) -> float:
+    days = [taken for taken, _ in _image_dates(dataset)]
+    return (max(days) - min(days)).days / DAYS_PER_MONTH if days else 0.0
+
+
+def _months_from_stated(dataset: Dataset, age: ChronologicalAge) -> float:
+    """Return how far the reckoned age lies outside Patient's Age, 0 inside its precision.
 
     A stated age is a whole number, rounded down or to the nearest, often on the day before:
     half a unit to either side is its own precision.
     """
     stated = _stated_age_months(dataset)
-    if age is None or stated is None:
-        return False
-    unit = stated[1] - stated[0]
-    return not stated[0] - unit / 2 <= age.months <= stated[1] + unit / 2
+    if stated is None:
+        return 0.0
+    half = (stated[1] - stated[0]) / 2
+    return max(stated[0] - half - age.months, age.months - stated[1] - half, 0.0)
 
 
 def _stated_age_months(dataset: Dataset) -> tuple[float, float] | None:

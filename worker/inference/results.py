@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 
 from schemas.errors import TransientError
 from schemas.jobs import Claim, NewOutput, NewResult, ObjectKind, OutboxOrder
-from schemas.results import CAPTURE_FILE, CONTENT_FILE, HEADER_FILE
+from schemas.results import CAPTURE_FILE, CONTENT_FILE, HEADER_FILE, HEATMAP_FILE
 from worker.files import write_durably
 from worker.inference.attributes import lenient_values
 from worker.inference.estimate import Finding
@@ -35,7 +35,7 @@ def result_folder(claim: Claim) -> str:
 
 
 def write_result(finding: Finding, *, root: Path, folder: str) -> None:
-    """Write header, content and Secondary Capture durably.
+    """Write header, content and Secondary Captures durably.
 
     Raises:
         ResultNotWrittenError: the disk refused.
@@ -45,6 +45,8 @@ def write_result(finding: Finding, *, root: Path, folder: str) -> None:
         CONTENT_FILE: finding.content.to_json(),
         CAPTURE_FILE: _file_bytes(finding.capture),
     }
+    if finding.heatmap_capture is not None:
+        files[HEATMAP_FILE] = _file_bytes(finding.heatmap_capture)
     try:
         for name, content in files.items():
             write_durably(root / folder / name, content)
@@ -55,7 +57,12 @@ def write_result(finding: Finding, *, root: Path, folder: str) -> None:
 def new_result(
     finding: Finding, *, folder: str, orders: tuple[OutboxOrder, ...], error: str = ""
 ) -> NewResult:
-    """Return what the queue is told of a finding whose files lie in ``folder``."""
+    """Return what the queue is told of a finding whose files lie in ``folder``.
+
+    A refusal has no heatmap: nobody is owed one.
+    """
+    captures = {ObjectKind.SC: finding.capture, ObjectKind.HEATMAP: finding.heatmap_capture}
+    made = {kind: capture for kind, capture in captures.items() if capture is not None}
     content = finding.content
     headline = content.estimates[0] if len(content.estimates) == 1 else None
     interval = headline.interval if headline else None
@@ -67,14 +74,15 @@ def new_result(
         result_folder=folder,
         release_digest=content.release.digest,
         profile_digest=content.profile.digest,
-        outputs=(
+        outputs=tuple(
             NewOutput(
-                kind=ObjectKind.SC,
-                sop_class_uid=finding.capture.SOPClassUID,
-                sop_instance_uid=finding.capture.SOPInstanceUID,
-            ),
+                kind=kind,
+                sop_class_uid=capture.SOPClassUID,
+                sop_instance_uid=capture.SOPInstanceUID,
+            )
+            for kind, capture in made.items()
         ),
-        orders=orders,
+        orders=tuple(one for one in orders if one.kind in {ObjectKind.SR, *made}),
         bone_age_months=headline.age_months if headline else None,
         interval_months=(interval.low_months, interval.high_months) if interval else None,
         sex=sex.sex.value if sex.sex else None,

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from schemas.config import IntakeRule, PeerSection, RefusalObjects
 from schemas.errors import DeviceError, IsolatedJobError, LeaseLostError
-from schemas.jobs import Claim, JobState, JobView, NewResult, OutboxOrder
+from schemas.jobs import Claim, JobState, JobView, NewResult, ObjectKind, OutboxOrder
 from schemas.refusals import IgnoreReason, RefusalReason
 from worker.inference.decisions import (
     Decision,
@@ -151,7 +151,11 @@ class InferenceWorker:
         )
         if claim.is_refusal_only:
             raise IsolatedJobError
-        finding = self._reader.read(image, attempt.revision)
+        finding = self._reader.read(
+            image,
+            attempt.revision,
+            with_heatmap_object=any(one.kind is ObjectKind.HEATMAP for one in attempt.orders),
+        )
         return self._deliver(attempt, finding, orders=attempt.orders)
 
     def _compare(self, claim: Claim, image: ReceivedImage) -> Decision | None:

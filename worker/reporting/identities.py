@@ -58,6 +58,16 @@ def capture_series_uid(content: ResultContent) -> str:
     return output_uid(identity_of(content, kind="series:SC"))
 
 
+def heatmap_uid(content: ResultContent) -> str:
+    """Return the SOP Instance UID of the capture with the heatmap alone."""
+    return output_uid(identity_of(content, kind="HEATMAP"))
+
+
+def heatmap_series_uid(content: ResultContent) -> str:
+    """Return the series of the capture with the heatmap alone."""
+    return output_uid(identity_of(content, kind="series:HEATMAP"))
+
+
 def tracking_uid(content: ResultContent) -> str:
     """Return what follows one measurement of one image through all its classes."""
     return output_uid(identity_of(content, kind="tracking"))

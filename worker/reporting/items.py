@@ -16,12 +16,13 @@ from highdicom.sr import (
     TextContentItem,
     UIDRefContentItem,
 )
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from schemas import codes
 from schemas.codes import Concept
 from schemas.results import SOFTWARE_NAME, ResultContent
 from worker.reporting.facts import Choice, Fact, Phrase, Quantity
-from worker.reporting.identities import device_uid
+from worker.reporting.identities import capture_uid, device_uid, heatmap_uid
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 HAS_ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
@@ -80,6 +81,22 @@ def source_image(content: ResultContent, concept: Concept) -> ImageContentItem:
         referenced_sop_instance_uid=content.source.sop_instance_uid,
         relationship_type=CONTAINS,
     )
+
+
+def captures(content: ResultContent) -> list[ContentItem]:
+    """Return references to the page and, where it is made, to the heatmap alone."""
+    made = [(codes.HEATMAP, capture_uid(content))]
+    if content.has_heatmap_object:
+        made.append((codes.HEATMAP_OBJECT, heatmap_uid(content)))
+    return [
+        ImageContentItem(
+            name=coded(concept),
+            referenced_sop_class_uid=SecondaryCaptureImageStorage,
+            referenced_sop_instance_uid=uid,
+            relationship_type=CONTAINS,
+        )
+        for concept, uid in made
+    ]
 
 
 def language() -> LanguageOfContentItemAndDescendants:

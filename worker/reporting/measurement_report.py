@@ -9,7 +9,6 @@ from highdicom.sr import (
     CoordinatesForMeasurement,
     FindingSite,
     GraphicTypeValues,
-    ImageContentItem,
     Measurement,
     MeasurementProperties,
     MeasurementReport,
@@ -30,7 +29,7 @@ from schemas.estimates import BoneAgeEstimate
 from schemas.results import SOFTWARE_NAME, ResultContent
 from worker.reporting import facts, wording
 from worker.reporting.highdicom_repairs import repair_population_meaning, repair_uncertainty_units
-from worker.reporting.identities import capture_uid, tracking_uid
+from worker.reporting.identities import tracking_uid
 from worker.reporting.items import (
     CONTAINS,
     HAS_ACQ_CONTEXT,
@@ -38,6 +37,7 @@ from worker.reporting.items import (
     HAS_PROPERTIES,
     INFERRED_FROM,
     ascii_text,
+    captures,
     coded,
     container,
     item_of,
@@ -254,12 +254,7 @@ def _evaluations(content: ResultContent) -> ContentItem:
         *facts.quality_facts(content),
         *facts.provenance_facts(content),
     ]
-    page = ImageContentItem(
-        name=coded(codes.HEATMAP),
-        referenced_sop_class_uid=SecondaryCaptureImageStorage,
-        referenced_sop_instance_uid=capture_uid(content),
-        relationship_type=CONTAINS,
-    )
     return container(
-        codes.QUALITATIVE_EVALUATIONS, [*(item_of(fact, CONTAINS) for fact in said), page]
+        codes.QUALITATIVE_EVALUATIONS,
+        [*(item_of(fact, CONTAINS) for fact in said), *captures(content)],
     )

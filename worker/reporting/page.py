@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from schemas.assessments import MaturityClass
 from schemas.codes import REFUSAL_REASONS
 from schemas.estimates import BoneAgeEstimate, Heatmap, QualityFlag
-from schemas.results import SOFTWARE_NAME, ResultContent
+from schemas.results import ResultContent
 from worker.reporting import wording
 from worker.reporting.canvas import (
     BACKGROUND,
@@ -42,8 +42,8 @@ _IMAGE_WITH_BAR = Box(left=24, top=60, width=800, height=858)
 _PHANTOM_HEIGHT = 64
 _BAR = Box(left=24, top=932, width=800, height=104)
 _RIGHT = Box(left=864, top=24, width=712, height=1000)
-_CHART = Box(left=864, top=514, width=712, height=446)
-_FLAGS_TOP = 966
+_CHART = Box(left=864, top=546, width=712, height=420)
+_FLAGS_TOP = 970
 _FLAG_SIZES = {23: 3, 19: 3, 17: 4}  #: size of the letters, and how many such lines fit
 _BANNER = Box(left=0, top=1056, width=WIDTH, height=72)
 _FOOT_TOP = 1142
@@ -103,9 +103,7 @@ def _mark_phantom(canvas: Canvas, box: Box) -> Box:
     mark = Box(left=box.left, top=top, width=box.width, height=_PHANTOM_HEIGHT)
     canvas.fill(mark, WARNING)
     middle = (mark.left + mark.width / 2, mark.top + mark.height / 2)
-    canvas.write(
-        "PHANTOM - not a child", middle, size=42, colour=BACKGROUND, is_bold=True, anchor="mm"
-    )
+    canvas.write(wording.PHANTOM, middle, size=42, colour=BACKGROUND, is_bold=True, anchor="mm")
     return Box(left=box.left, top=box.top, width=box.width, height=top - box.top - 6)
 
 
@@ -115,12 +113,12 @@ def _draw_estimate(canvas: Canvas, content: ResultContent, estimate: BoneAgeEsti
     years = wording.years_and_months(estimate.age_months)
     width = _RIGHT.width
     # viewers write name and series over the upper corners: the number stands below that
-    canvas.write_within(years, (left - 4, top + 66), width=width, size=120, is_bold=True)
-    canvas.write(f"{round(estimate.age_months)} months", (left, top + 200), size=46, is_bold=True)
-    canvas.write_within(_interval_line(estimate), (left, top + 260), width=width, size=36)
+    canvas.write_within(years, (left - 4, top + 104), width=width, size=116, is_bold=True)
+    canvas.write(f"{round(estimate.age_months)} months", (left, top + 234), size=46, is_bold=True)
+    canvas.write_within(_interval_line(estimate), (left, top + 292), width=width, size=36)
     details = _details_line(estimate)
-    canvas.write_within(details, (left, top + 304), width=width, size=22, colour=QUIET)
-    _draw_context(canvas, content, top=top + 342)
+    canvas.write_within(details, (left, top + 336), width=width, size=22, colour=QUIET)
+    _draw_context(canvas, content, top=top + 376)
     draw_chart(canvas, _CHART, content)
     _draw_flags(canvas, content)
 
@@ -136,8 +134,8 @@ def _draw_both_sexes(canvas: Canvas, content: ResultContent) -> None:
         _draw_conditional(canvas, box, estimate)
     shown = wording.SEX_WORDS[content.estimates[0].sex]
     note = f"Heatmap: read as a {shown}."
-    canvas.write(note, (left, top + 330), size=20, colour=QUIET)
-    _draw_context(canvas, content, top=top + 364)
+    canvas.write(note, (left, top + 338), size=20, colour=QUIET)
+    _draw_context(canvas, content, top=top + 376)
     draw_chart(canvas, _CHART, content)
     _draw_flags(canvas, content)
 
@@ -224,14 +222,7 @@ def _draw_foot(canvas: Canvas, content: ResultContent) -> None:
     canvas.write(
         wording.RESEARCH_USE, middle, size=46, colour=BACKGROUND, is_bold=True, anchor="mm"
     )
-    release, profile = content.release, content.profile
-    made = (
-        f"Release {release.name} {release.version} ({release.digest[:12]})   "
-        f"Profile {profile.name} {profile.version} ({profile.digest[:12]})   "
-        f"{SOFTWARE_NAME} {content.software_version}"
-    )
-    when = content.created_at.isoformat(sep=" ", timespec="minutes")
-    revision = f"{when}   revision {content.revision}"
+    made, revision = wording.made_with(content), wording.made_at(content)
     canvas.write(revision, (WIDTH - 24, _FOOT_TOP), size=20, colour=QUIET, anchor="ra")
     room = WIDTH - 72 - text_width(revision, size=20)
     canvas.write_within(made, (24, _FOOT_TOP), width=room, size=20, colour=QUIET)

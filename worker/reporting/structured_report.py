@@ -11,6 +11,8 @@ from worker.reporting.identities import (
     SR_CLASS_UIDS,
     capture_series_uid,
     capture_uid,
+    heatmap_series_uid,
+    heatmap_uid,
     report_series_uid,
     report_uid,
 )
@@ -75,7 +77,7 @@ def build_structured_report(
 
 
 def _evidence(content: ResultContent) -> Dataset:
-    """Return the images that the report refers to: the radiograph and the page."""
+    """Return the images that the report refers to: the radiograph and what we made of it."""
     source = content.source
     study = Dataset()
     study.StudyInstanceUID = source.study_instance_uid
@@ -91,6 +93,14 @@ def _evidence(content: ResultContent) -> Dataset:
             sop_instance_uid=capture_uid(content),
         ),
     ]
+    if content.has_heatmap_object:
+        study.ReferencedSeriesSequence.append(
+            _series(
+                heatmap_series_uid(content),
+                sop_class_uid=SecondaryCaptureImageStorage,
+                sop_instance_uid=heatmap_uid(content),
+            )
+        )
     return study
 
 

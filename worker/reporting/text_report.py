@@ -5,19 +5,17 @@ from highdicom.sr import (
     ContainerContentItem,
     ContentItem,
     ContentSequence,
-    ImageContentItem,
 )
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage
 
 from schemas import codes
 from schemas.results import ResultContent
 from worker.reporting import facts, wording
 from worker.reporting.chapters import chapters_of
-from worker.reporting.identities import capture_uid
 from worker.reporting.items import (
     CONTAINS,
     HAS_CONCEPT_MOD,
+    captures,
     coded,
     container,
     item_of,
@@ -47,12 +45,7 @@ def build_text_report(content: ResultContent) -> Dataset:
             ),
             *_sections(content),
             source_image(content, codes.SOURCE),
-            ImageContentItem(
-                name=coded(codes.HEATMAP),
-                referenced_sop_class_uid=SecondaryCaptureImageStorage,
-                referenced_sop_instance_uid=capture_uid(content),
-                relationship_type=CONTAINS,
-            ),
+            *captures(content),
         ]
     )
     return root

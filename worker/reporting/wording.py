@@ -19,7 +19,7 @@ from schemas.estimates import BoneAgeEstimate, QualityFlag
 from schemas.growth import GROWTH_TABLES
 from schemas.images import Sex
 from schemas.refusals import REFUSALS, RefusalReason
-from schemas.results import ResultContent
+from schemas.results import SOFTWARE_NAME, ResultContent
 
 RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 LIMITATION_TEXT = (
@@ -32,8 +32,9 @@ SCOPE_TEXT = (
     "reports of their own that stand beside this one. It is replaced only by a report that names "
     "it as superseded."
 )
-SCOPE_ON_PAGE = "About this one image: pages on other images of the study stand beside this one."
-NO_HEADLINE = "No bone age is given, because the sex is unknown."
+SCOPE_ON_PAGE = "About this one image: others of the study have their own page."
+NO_HEADLINE = "No single bone age is given: the sex is unknown."
+PHANTOM = "PHANTOM - not a child"
 HEATMAP_LEGEND = "contribution to the network's output, not the age of that bone"
 
 SEX_WORDS: Mapping[Sex, str] = MappingProxyType({Sex.FEMALE: "girl", Sex.MALE: "boy"})
@@ -133,6 +134,22 @@ def conclusion(content: ResultContent) -> str:
         doubts = "; ".join(flag_phrase(flag) for flag in content.flags)
         sentences.append(f"Doubts: {doubts}.")
     return " ".join([*sentences, f"{RESEARCH_USE}."])
+
+
+def made_with(content: ResultContent) -> str:
+    """Return release, site profile and software, each digest by its first twelve digits."""
+    release, profile = content.release, content.profile
+    return (
+        f"Release {release.name} {release.version} ({release.digest[:12]})   "
+        f"Profile {profile.name} {profile.version} ({profile.digest[:12]})   "
+        f"{SOFTWARE_NAME} {content.software_version}"
+    )
+
+
+def made_at(content: ResultContent) -> str:
+    """Return local time with its offset, and the revision."""
+    when = content.created_at.isoformat(sep=" ", timespec="minutes")
+    return f"{when}   revision {content.revision}"
 
 
 def identity_sentence(content: ResultContent) -> str:

@@ -129,10 +129,40 @@ def test_patients_age_that_contradicts_the_birth_date_is_flagged(stated: str) ->
     assert QualityFlag.AGE_CONTRADICTION in header_flags(dataset, read_source(dataset))
 
 
-def test_a_clock_that_was_reset_is_flagged() -> None:
-    dataset = hand_radiograph(AcquisitionDate="20250101", StudyDate="20260105")
+@pytest.mark.parametrize("stated", ["012Y", "120M"])
+def test_ages_that_differ_by_months_leave_the_one_by_the_dates(stated: str) -> None:
+    source = read_source(hand_radiograph(PatientAge=stated))
+
+    assert source.chronological_age is not None
+    assert source.missing_age is None
+
+
+@pytest.mark.parametrize("stated", ["006Y", "008Y", "013Y", "030D", "100W"])
+def test_ages_that_differ_by_years_leave_none(stated: str) -> None:
+    source = read_source(hand_radiograph(PatientAge=stated))
+
+    assert source.chronological_age is None
+    assert source.missing_age is MissingAge.CONTRADICTION
+
+
+def test_a_clock_that_was_reset_by_months_is_flagged() -> None:
+    dataset = hand_radiograph(AcquisitionDate="20250601", StudyDate="20260105")
 
     assert QualityFlag.AGE_CONTRADICTION in header_flags(dataset, read_source(dataset))
+    assert read_source(dataset).chronological_age is not None
+
+
+def test_a_clock_that_was_reset_by_years_leaves_no_age() -> None:
+    dataset = hand_radiograph(AcquisitionDate="20200101", StudyDate="20260105")
+
+    assert read_source(dataset).missing_age is MissingAge.CONTRADICTION
+    assert QualityFlag.AGE_CONTRADICTION in header_flags(dataset, read_source(dataset))
+
+
+def test_a_clock_that_runs_decades_ahead_is_a_contradiction_not_an_adult() -> None:
+    dataset = hand_radiograph(AcquisitionDate="20490101", StudyDate="20260105")
+
+    assert refusal_of(dataset) is RefusalReason.CONTRADICTION
 
 
 def test_above_nineteen_years_nothing_is_read_whatever_the_release_says() -> None:

@@ -146,9 +146,7 @@ def test_the_value_before_the_calibration_of_the_site_stands_on_the_page(words: 
 def test_the_page_says_that_it_is_about_one_image(words: list[str]) -> None:
     draw_page(contents.estimated(HEADER), PIXELS, FLAT)
 
-    assert (
-        "About this one image: pages on other images of the study stand beside this one." in words
-    )
+    assert "About this one image: others of the study have their own page." in words
 
 
 def test_the_doubts_stand_on_the_page(words: list[str]) -> None:
