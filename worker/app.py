@@ -151,8 +151,8 @@ def outbox(config: Config, *, actor: str) -> "Outbox":
 
 def search_index(config: Config) -> "SearchIndex":
     """Return what makes jobs findable by accession number and patient ID; its key is made once."""
-    from worker.operations.search import SEARCH_KEY_FILE
     from worker.operations.seal import make_key_file
+    from worker.operations.search import SEARCH_KEY_FILE
     from worker.queue.search import SearchIndex
 
     path = config.storage.root / SEARCH_KEY_FILE
@@ -371,9 +371,7 @@ def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
                 seconds=config.schedule.seal_seconds,
                 work=lambda: trail.seal(seal.key(), seal.anchor),
             ),
-            PeriodicTask(
-                name="search", seconds=SEARCH_SECONDS, work=lambda: index_images(config)
-            ),
+            PeriodicTask(name="search", seconds=SEARCH_SECONDS, work=lambda: index_images(config)),
         ],
         leadership=Leadership(engine(config), now=_utc_now, name="schedule", holder=actor),
         note=PeriodicRuns(engine(config), now=_utc_now).note,

@@ -61,15 +61,15 @@ def local_time(at: datetime | None) -> str:
     return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
 
 
-def local_day(text: str | None) -> datetime | None:
-    """Return the start that ``--since`` names: a day, or a day and time, of the local clock."""
+def local_day(text: str | None, *, option: str = "--since") -> datetime | None:
+    """Return the start that ``option`` names: a day, or a day and time, of the local clock."""
     if text is None:
         return None
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError as error:
         message = "write a day as 2026-01-31, or a time as 2026-01-31T22:15"
-        raise typer.BadParameter(message, param_hint="--since") from error
+        raise typer.BadParameter(message, param_hint=option) from error
 
 
 def confirm(question: str, *, yes: bool) -> None:

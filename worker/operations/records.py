@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from schemas.inquiries import ReceptionView
 from schemas.jobs import DestinationView, JobEvent, JobView
 
 Record = dict[str, Any]
@@ -43,6 +44,22 @@ def destination_record(row: DestinationView) -> Record:
         "sent_at": row.sent_at.isoformat() if row.sent_at else None,
         "confirmed_at": row.confirmed_at.isoformat() if row.confirmed_at else None,
         "run_after": row.run_after.isoformat() if row.run_after else None,
+    }
+
+
+def reception_record(row: ReceptionView) -> Record:
+    """Return one distinct content that arrived for a job."""
+    return {
+        "reception_id": row.reception_id,
+        "state": row.state.value,
+        "received_at": row.received_at.isoformat(),
+        "calling_ae": row.calling_ae,
+        "peer_address": row.peer_address,
+        "transfer_syntax_uid": row.transfer_syntax_uid,
+        "size_bytes": row.size_bytes,
+        "digest": row.digest,
+        "examined_at": row.examined_at.isoformat() if row.examined_at else None,
+        "removed_at": row.removed_at.isoformat() if row.removed_at else None,
     }
 
 

@@ -62,6 +62,15 @@ class SearchIndex:
             count += len(found)
         return count
 
+    def forget(self) -> None:
+        """Let every image that is still here be indexed anew: the key has changed."""
+        with writing(self._engine) as session:
+            session.execute(
+                sa.update(Reception)
+                .where(Reception.removed_at.is_(None))
+                .values(indexed_at=None, accession_hash=None, patient_id_hash=None)
+            )
+
     def _unindexed(self) -> Iterator[list[tuple[int, str, str]]]:
         after = 0
         while True:

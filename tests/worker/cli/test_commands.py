@@ -20,7 +20,7 @@ from tests.builders import hand_radiograph, write_file
 from tests.fakes import FakePacs
 from worker import app
 from worker.cli.application import application
-from worker.cli.jobs import destination_row
+from worker.cli.jobs_story import destination_row
 from worker.cli.output import local_time
 from worker.operations.configuration import load_config
 from worker.queue.jobs import JobQueue

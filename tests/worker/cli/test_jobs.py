@@ -1,0 +1,337 @@
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from schemas.errors import RemovedByRetentionError
+from schemas.jobs import JobEvent, JobState
+from schemas.tables import Reception, Result
+from tests.builders import hand_radiograph, write_file
+from tests.worker.cli.conftest import Database
+from tests.worker.queue.makers import RETRY, arrival, claimed, result, send_all, settled
+from worker.cli.application import main
+from worker.cli.jobs_story import stages_of
+from worker.queue.database import open_engine, writing
+from worker.queue.jobs import JobQueue
+from worker.queue.outbox import Outbox
+
+Run = Callable[..., str]
+
+
+class Room:
+    """An installation with jobs, on either database."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.root = folder / "storage"
+        self.root.mkdir()
+        self.settings = folder / "config.toml"
+        url = f'[database]\nurl = "{database.url}"\n'
+        self.settings.write_text(f'[storage]\nroot = "storage"\n{url}')
+        self.engine: Engine = open_engine(database.url)
+        self.clock = database.clock
+        self.queue = JobQueue(
+            self.engine, now=database.clock, actor="test", release="r1", retry=RETRY
+        )
+        self.outbox = Outbox(self.engine, now=database.clock, actor="test")
+
+    def fail(self, uid: str) -> None:
+        self.queue.receive(arrival(uid))
+        self.queue.fail(claimed(self.queue), code="spool.broken", message="It is damaged.")
+
+
+@pytest.fixture
+def room(tmp_path: Path, database: Database) -> Iterator[Room]:
+    folder = tmp_path / "room"
+    folder.mkdir()
+    room = Room(folder, database)
+    yield room
+    room.engine.dispose()
+
+
+@pytest.fixture
+def run(room: Room, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run one command as an operator does, in this process, and return what it printed."""
+    for name in ("silence_libraries", "configure_logging"):
+        monkeypatch.setattr(f"worker.cli.options.{name}", lambda **_: None)
+    opened: list[Engine] = []
+
+    def open_and_note(url: str) -> Engine:
+        opened.append(open_engine(url))
+        return opened[-1]
+
+    monkeypatch.setattr("worker.queue.database.open_engine", open_and_note)
+
+    def run(*arguments: str, expect: int = 0) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--config", str(room.settings)])
+        while opened:
+            opened.pop().dispose()
+        printed = capsys.readouterr()
+        assert (ended.value.code or 0) == expect, printed.out + printed.err
+        return printed.out + printed.err
+
+    return run
+
+
+def numbers(listed: str) -> list[int]:
+    return [record["job_id"] for record in json.loads(listed)]
+
+
+def test_a_list_is_narrowed_by_every_filter_that_is_given(room: Room, run: Run) -> None:
+    room.fail("1.2.1")
+    room.queue.receive(arrival("1.2.2", calling_ae="CR_ROOM_2"))
+    room.queue.receive(arrival("1.2.3"))
+
+    assert numbers(run("jobs", "list", "--state", "failed", "--json")) == [1]
+    assert numbers(run("jobs", "list", "--calling-ae", "CR_ROOM_2", "--json")) == [2]
+    assert numbers(run("jobs", "list", "--study", "1.2.3.1", "--json")) == [3]
+    assert numbers(run("jobs", "list", "--until", "2026-01-05", "--json")) == [3, 2, 1]
+    assert numbers(run("jobs", "list", "--until", "2026-01-04", "--json")) == []
+    assert numbers(run("jobs", "list", "--release", "r9", "--json")) == []
+
+
+def test_a_job_is_found_by_what_stands_on_the_request_form(room: Room, run: Run) -> None:
+    image = hand_radiograph(AccessionNumber="A-17", PatientID="P1")
+    path = write_file(image, room.root / "hand.dcm")
+    syntax = str(image.file_meta.TransferSyntaxUID)
+    room.queue.receive(arrival("1.2.1", spool_file=path.name, transfer_syntax_uid=syntax))
+    room.queue.receive(arrival("1.2.2"))
+
+    assert numbers(run("jobs", "list", "--accession", "a-17", "--json")) == [1]
+    assert numbers(run("jobs", "list", "--patient-id", "P1", "--json")) == [1]
+    assert numbers(run("jobs", "list", "--patient-id", "P2", "--json")) == []
+    assert (room.root / "search.key").stat().st_mode & 0o777 == 0o600
+    assert "it is empty" in run("jobs", "list", "--accession", " ", expect=2)
+
+
+def test_the_hashes_can_be_reckoned_anew_with_another_key(room: Room, run: Run) -> None:
+    image = hand_radiograph(AccessionNumber="A-17")
+    path = write_file(image, room.root / "hand.dcm")
+    syntax = str(image.file_meta.TransferSyntaxUID)
+    room.queue.receive(arrival("1.2.1", spool_file=path.name, transfer_syntax_uid=syntax))
+    run("jobs", "list", "--accession", "A-17")
+    (room.root / "search.key").unlink()
+
+    assert numbers(run("jobs", "list", "--accession", "A-17", "--json")) == []
+    assert "1 images" in run("jobs", "reindex")
+    assert numbers(run("jobs", "list", "--accession", "A-17", "--json")) == [1]
+
+
+def test_a_list_that_is_cut_off_says_so(room: Room, run: Run) -> None:
+    for number in (1, 2, 3):
+        room.queue.receive(arrival(f"1.2.{number}"))
+
+    assert "The newest 2 of 3" in run("jobs", "list", "--limit", "2")
+
+
+def test_a_content_that_was_set_aside_is_seen(room: Room, run: Run) -> None:
+    settled(room.queue)
+    room.queue.receive(arrival(digest="b" * 64))
+    room.queue.cancel(1, reason="test")
+    room.queue.quarantine(claimed(room.queue), reason="other pixels")
+
+    assert "a content is quarantined" in run("jobs", "list")
+    assert numbers(run("jobs", "list", "--quarantined", "--json")) == [1]
+    shown = json.loads(run("jobs", "show", "1", "--json"))
+    assert [one["state"] for one in shown["receptions"]] == ["kept", "quarantined"]
+
+
+def test_a_job_is_shown_with_its_whole_story(room: Room, run: Run) -> None:
+    room.queue.receive(arrival())
+    room.clock.forward(seconds=4)
+    claim = claimed(room.queue)
+    room.clock.forward(seconds=2)
+    room.queue.settle(claim, result(claim))
+    room.clock.forward(seconds=1)
+    send_all(room.outbox)
+
+    shown = run("jobs", "show", "1")
+
+    assert "waited 4.0 s, read 2.0 s, delivered 1.0 s" in shown
+    assert "estimate 12 ms" in shown
+    assert "2.25.2.1.1" in shown
+    assert shown.count("0x0000") == 2
+
+
+def test_many_are_requeued_by_a_filter(room: Room, run: Run) -> None:
+    for number in (1, 2):
+        room.fail(f"1.2.{number}")
+    room.queue.receive(arrival("1.2.3"))
+
+    printed = run("jobs", "requeue", "--state", "failed", "--reason", "disk was full", "--yes")
+
+    assert printed.count("estimate again") == 2
+    assert [room.queue.job(one).state for one in (1, 2)] == [JobState.QUEUED] * 2
+    requeued = room.queue.events(1)[-1]
+    assert (requeued.event, requeued.reason) == ("requeued", "disk was full")
+    assert requeued.actor.startswith("operator:")
+
+
+def test_nothing_is_requeued_before_somebody_said_yes(room: Room, run: Run) -> None:
+    room.fail("1.2.1")
+
+    assert "--yes" in run("jobs", "requeue", "1", "--reason", "test", expect=2)
+    assert room.queue.job(1).state is JobState.FAILED
+
+
+def test_what_cannot_be_requeued_is_refused_politely_beside_the_rest(room: Room, run: Run) -> None:
+    room.fail("1.2.1")
+    room.queue.receive(arrival("1.2.2"))
+
+    printed = run("jobs", "requeue", "1", "2", "--reason", "test", "--yes", expect=1)
+
+    assert "a job that is queued cannot become queued" in printed
+    assert room.queue.job(1).state is JobState.QUEUED
+
+
+def test_a_job_that_is_being_read_is_left_alone(room: Room, run: Run) -> None:
+    room.queue.receive(arrival())
+    claimed(room.queue)
+
+    printed = run("jobs", "requeue", "1", "--reason", "test", "--yes", expect=1)
+
+    assert "it is being read" in printed
+
+
+def test_only_sending_again_needs_a_result(room: Room, run: Run) -> None:
+    room.fail("1.2.1")
+    settled(room.queue, uid="1.2.2")
+    send_all(room.outbox)
+
+    ended = run(
+        *("jobs", "requeue", "1", "2", "--deliver-only", "--reason", "test", "--yes", "--json"),
+        expect=1,
+    )
+
+    assert [(one["job_id"], one["state"]) for one in json.loads(ended)] == [
+        (1, "failed"),
+        (2, "delivering"),
+    ]
+    assert "no result" in json.loads(ended)[0]["refused"]
+
+
+def test_an_image_that_retention_took_is_not_read_again(room: Room, run: Run) -> None:
+    settled(room.queue)
+    send_all(room.outbox)
+    with writing(room.engine) as session:
+        session.get_one(Reception, 1).removed_at = room.clock()
+        session.get_one(Result, 1).removed_at = room.clock()
+
+    printed = run("jobs", "requeue", "1", "--reason", "test", "--yes", expect=1)
+
+    assert "retention has removed the image" in printed
+    for deliver_only in (True, False):
+        with pytest.raises(RemovedByRetentionError):
+            room.queue.requeue(1, reason="test", deliver_only=deliver_only)
+
+
+def test_resent_bytes_count_as_there_again(room: Room) -> None:
+    settled(room.queue)
+    send_all(room.outbox)
+    with writing(room.engine) as session:
+        session.get_one(Reception, 1).removed_at = room.clock()
+
+    room.queue.receive(arrival())
+
+    room.queue.requeue(1, reason="test")
+    assert room.queue.job(1).state is JobState.QUEUED
+
+
+def test_a_release_that_is_not_served_is_refused(room: Room, run: Run) -> None:
+    room.fail("1.2.1")
+
+    printed = run("jobs", "requeue", "1", "--release", "r9", "--reason", "test", "--yes", expect=2)
+
+    assert "jobs.other_release" in printed
+
+
+def test_a_change_without_a_choice_changes_nothing(room: Room, run: Run) -> None:
+    room.fail("1.2.1")
+
+    assert "jobs.nothing_chosen" in run("jobs", "requeue", "--reason", "test", "--yes", expect=2)
+    assert "queue.no_such_job" in run("jobs", "cancel", "99", "--reason", "test", "--yes", expect=2)
+
+
+def test_more_jobs_than_meant_are_not_changed(room: Room, run: Run) -> None:
+    room.fail("1.2.1")
+    room.fail("1.2.2")
+
+    printed = run(
+        *("jobs", "requeue", "--state", "failed", "--limit", "1", "--reason", "test", "--yes"),
+        expect=2,
+    )
+
+    assert "2 jobs fit" in printed
+    assert room.queue.counts()[JobState.FAILED] == 2
+
+
+def test_many_are_cancelled_by_a_filter(room: Room, run: Run) -> None:
+    room.queue.receive(arrival("1.2.1", calling_ae="TEST"))
+    room.queue.receive(arrival("1.2.2"))
+
+    run("jobs", "cancel", "--calling-ae", "TEST", "--reason", "a test", "--yes")
+
+    assert room.queue.counts()[JobState.CANCELLED] == 1
+
+
+def test_one_look_shows_counts_and_what_changed_last(room: Room, run: Run) -> None:
+    room.fail("1.2.1")
+    room.clock.forward(seconds=1)
+    room.queue.receive(arrival("1.2.2"))
+
+    printed = run("jobs", "watch", "--once")
+
+    assert "failed 1" in printed
+    assert printed.index("queued  ") < printed.index("It is damaged.")
+
+
+def test_a_line_for_a_program_has_counts_and_jobs(room: Room, run: Run) -> None:
+    room.fail("1.2.1")
+
+    (line,) = run("jobs", "watch", "--once", "--json").splitlines()
+
+    assert json.loads(line)["counts"]["failed"] == 1
+    assert [job["job_id"] for job in json.loads(line)["jobs"]] == [1]
+
+
+def test_watching_ends_with_ctrl_c(room: Room, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_seconds: float) -> None:
+        room.queue.receive(arrival("1.2.2"))
+        monkeypatch.setattr("time.sleep", lambda _seconds: raise_interrupt())
+
+    def raise_interrupt() -> None:
+        raise KeyboardInterrupt
+
+    room.fail("1.2.1")
+    monkeypatch.setattr("time.sleep", interrupt)
+
+    first, second = run("jobs", "watch", "--json").splitlines()
+
+    assert [job["job_id"] for job in json.loads(first)["jobs"]] == [1]
+    assert [job["job_id"] for job in json.loads(second)["jobs"]] == [2]
+
+
+def test_the_live_view_ends_with_ctrl_c(
+    room: Room, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    room.fail("1.2.1")
+    monkeypatch.setattr("time.sleep", interrupt)
+
+    assert "failed 1" in run("jobs", "watch")
+
+
+def test_stages_begin_anew_with_each_round(room: Room) -> None:
+    settled(room.queue)
+    room.clock.forward(seconds=5)
+    send_all(room.outbox)
+    room.queue.requeue(1, reason="test")
+
+    events: list[JobEvent] = room.queue.events(1)
+
+    assert stages_of(events) == {}
+    assert stages_of(events[:-1])["delivered"] == 5
