@@ -87,6 +87,7 @@ class Snapshot:
     periodic: tuple[PeriodicFigures, ...]
     constancy: tuple[ConstancyFigures, ...] = ()  #: the newest rounds, newest first
     echoes: tuple[EchoFigures, ...] = ()
+    quarantined: int = 0  #: contents that were set aside in the last days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,20 +14,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.config import Config
+from schemas.config import Config, PeerSection
 from schemas.errors import BoneAgeError
 from schemas.jobs import RetryPolicy
 from worker.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Engine
     from starlette.applications import Starlette
     from starlette.routing import Route
 
     from schemas.assessments import SiteProfile
     from schemas.estimates import ReleaseIdentity
+    from worker.health.checks import Health
+    from worker.health.constancy import Expected
     from worker.http.access import Token
     from worker.inference.estimate import ImageReader
+    from worker.operations.constancy import ConstancyCheck
+    from worker.operations.reloading import LiveSettings
+    from worker.operations.schedule import PeriodicTask
     from worker.operations.seal import AuditSeal
     from worker.queue.audit import AuditTrail
     from worker.queue.jobs import JobQueue
@@ -38,6 +45,8 @@ RETRY_FACTOR = 2.0
 SPOOL_CHECK_SECONDS = 600.0
 BACKUP_CHECK_SECONDS = 300.0
 SEARCH_SECONDS = 5.0
+TRAIL_CHECK_SECONDS = 6 * 3600.0
+CONSTANCY_CHECK_SECONDS = 60.0
 LONGEST_INFERENCE_RETRY = timedelta(minutes=10)
 
 
@@ -233,17 +242,70 @@ def site_profile(config: Config) -> "SiteProfile":
 # the processes
 
 
-def run_process(config: Config, name: str, stop: threading.Event) -> None:
-    """Run one process, "listen", "deliver", "schedule" or "infer:DEVICE", until ``stop`` is set."""
+def run_process(
+    config: Config,
+    name: str,
+    stop: threading.Event,
+    *,
+    load: Callable[[], Config],
+    is_alone: bool = False,
+) -> None:
+    """Run one process, "listen", "deliver", "schedule" or "infer:DEVICE", until ``stop`` is set.
+
+    ``load`` reads the settings anew at SIGHUP; a process that runs alone writes that into the
+    audit trail, of several their supervisor does.
+    """
+    live = live_settings(config, load=load, is_audited=is_alone)
+    live.reload_on_hangup()
     kind, _, device = name.partition(":")
-    run: Callable[[Config, threading.Event, str], None] = {
+    run: Callable[[LiveSettings, threading.Event, str], None] = {
         "listen": run_listener,
         "infer": run_inference,
         "deliver": run_deliverer,
         "schedule": run_schedule,
         "http": run_http,
     }[kind]
-    run(config, stop, device)
+    run(live, stop, device)
+
+
+def live_settings(
+    config: Config, *, load: Callable[[], Config], is_audited: bool
+) -> "LiveSettings":
+    """Return settings whose peers and rules may change; one process of a worker audits that."""
+    from worker.operations.reloading import LiveSettings
+
+    return LiveSettings(config, load=load, audit=_audit_reload if is_audited else _no_audit)
+
+
+def _no_audit(_before: Config, _after: Config | None) -> None:
+    pass
+
+
+def _audit_reload(before: Config, after: Config | None) -> None:
+    """Write into the trail what came of a reload."""
+    from worker.operations.reloading import needing_restart
+
+    queue = _queue(before, engine(before), actor=_actor("serve"), release="")
+    if after is None:
+        why = "the new settings are wrong; the old ones hold"
+        queue.record_event(event="settings_refused", reason=why, detail={})
+        return
+    queue.record_event(
+        event="settings_reloaded",
+        reason="SIGHUP",
+        detail={
+            "peers": len(after.peer),
+            "rules": len(after.intake.rule),
+            "needs_restart": ", ".join(needing_restart(before, after)),
+        },
+    )
+
+
+def known_peers(config: Config) -> tuple[PeerSection, ...]:
+    """Return the peers of the settings, and those of the constancy check."""
+    from worker.operations.constancy import constancy_peer, selftest_peer
+
+    return (*config.peer, constancy_peer(), selftest_peer())
 
 
 def process_names(config: Config) -> tuple[str, ...]:
@@ -253,15 +315,18 @@ def process_names(config: Config) -> tuple[str, ...]:
     return ("listen", *devices, "deliver", "schedule", *http)
 
 
-def run_listener(config: Config, stop: threading.Event, _device: str) -> None:
+def run_listener(live: "LiveSettings", stop: threading.Event, _device: str) -> None:
     """Receive until ``stop`` is set."""
     from worker.listener.process import run
     from worker.listener.scp import Listener
     from worker.listener.spool import Spool
 
+    config = live.config
     queue = job_queue(config, actor=_actor("listen"))
     spool = Spool(config.storage)
-    run(Listener(config.listener, peers=config.peer, spool=spool, queue=queue), stop=stop)
+    listener = Listener(config.listener, peers=known_peers(config), spool=spool, queue=queue)
+    live.follow(lambda new: listener.follow(known_peers(new)))
+    run(listener, stop=stop)
 
 
 def recover_spool(config: Config, queue: "JobQueue") -> int:
@@ -289,52 +354,57 @@ def image_reader(config: Config, *, installation_id: str, device: str) -> "Image
     )
 
 
-def run_inference(config: Config, stop: threading.Event, device: str) -> None:
+def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> None:
     """Estimate until ``stop`` is set."""
     from worker.inference.worker import InferencePolicy, InferenceWorker
+    from worker.operations.constancy import constancy_rules
     from worker.queue.database import installation_id
 
+    config = live.config
     reader = image_reader(config, installation_id=installation_id(engine(config)), device=device)
     log.info("inference.ready", device=device, release=release(config).name)
-    InferenceWorker(
-        job_queue(config, actor=_actor(f"infer:{device}")),
-        reader,
-        root=config.storage.root,
-        policy=InferencePolicy(
-            rules=config.intake.rule,
-            peers=config.peer,
+    queue = job_queue(config, actor=_actor(f"infer:{device}"))
+    for current, over in live.turns(stop):
+        policy = InferencePolicy(
+            rules=(*constancy_rules(current.peer), *current.intake.rule),
+            peers=known_peers(current),
             lease=timedelta(seconds=config.inference.lease_seconds),
             poll_seconds=config.inference.poll_seconds,
             refusals=config.report.refusals,
             report_technical_failures=config.report.report_technical_failures,
-        ),
-    ).run(stop)
+        )
+        InferenceWorker(queue, reader, root=config.storage.root, policy=policy).run(over)
 
 
-def run_deliverer(config: Config, stop: threading.Event, _device: str) -> None:
+def run_deliverer(live: "LiveSettings", stop: threading.Event, _device: str) -> None:
     """Deliver until ``stop`` is set."""
     from worker.delivery.deliverer import Deliverer
     from worker.delivery.objects import ResultFiles
+    from worker.operations.constancy_sink import ConstancySink
     from worker.reporting.structured_report import build_structured_report
 
-    Deliverer(
-        outbox(config, actor=_actor("deliver")),
-        peers=config.peer,
-        ae_title=config.listener.ae_title,
-        files=ResultFiles(config.storage.root, build=build_structured_report),
-        section=config.delivery,
-        now=_utc_now,
-    ).run(stop)
+    config = live.config
+    box = outbox(config, actor=_actor("deliver"))
+    with ConstancySink() as sink:
+        for current, over in live.turns(stop):
+            Deliverer(
+                box,
+                peers=(*current.peer, sink.peer),
+                ae_title=config.listener.ae_title,
+                files=ResultFiles(config.storage.root, build=build_structured_report),
+                section=config.delivery,
+                now=_utc_now,
+            ).run(over)
 
 
-def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
-    """Rescue and seal until ``stop`` is set."""
+def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> None:
+    """Do what is due every so often until ``stop`` is set."""
     from worker.operations.schedule import PeriodicTask, Schedule
     from worker.queue.backups import back_up_when_due
     from worker.queue.leadership import Leadership
     from worker.queue.periodic import PeriodicRuns
 
-    actor = _actor("schedule")
+    config, actor = live.config, _actor("schedule")
     seal, queue, trail = audit_seal(config), job_queue(config, actor=actor), audit_trail(config)
     seal.make_key()
     Schedule(
@@ -372,27 +442,140 @@ def run_schedule(config: Config, stop: threading.Event, _device: str) -> None:
                 work=lambda: trail.seal(seal.key(), seal.anchor),
             ),
             PeriodicTask(name="search", seconds=SEARCH_SECONDS, work=lambda: index_images(config)),
+            *_watching_tasks(live, queue),
         ],
         leadership=Leadership(engine(config), now=_utc_now, name="schedule", holder=actor),
         note=PeriodicRuns(engine(config), now=_utc_now).note,
     ).run(stop)
 
 
-def run_http(config: Config, stop: threading.Event, _device: str) -> None:
+def _watching_tasks(live: "LiveSettings", queue: "JobQueue") -> "list[PeriodicTask]":
+    """Return what looks whether all is well: echoes, the phantom, the trail, and the news of it."""
+    from worker.health.troubles import Patience
+    from worker.operations.channels import channels_of
+    from worker.operations.schedule import PeriodicTask
+    from worker.operations.watching import Watch
+    from worker.queue.echoes import Echoes
+    from worker.queue.notices import Notices
+
+    config, opened = live.config, engine(live.config)
+    trail, seal = audit_trail(config), audit_seal(config)
+    watch = Watch(
+        health=health(config, opened),
+        echoes=Echoes(opened, now=_utc_now),
+        notices=Notices(opened, now=_utc_now),
+        channels=channels_of(config.notify),
+        patience=Patience(
+            destination_down=timedelta(minutes=config.notify.destination_down_minutes),
+            drift_months=config.notify.drift_months,
+        ),
+    )
+    every = timedelta(hours=config.schedule.constancy_hours)
+    tasks = [
+        PeriodicTask(
+            name="echo",
+            seconds=config.schedule.echo_seconds,
+            work=lambda: watch.ask_destinations(
+                live.config.peer, calling_ae=config.listener.ae_title
+            ),
+        ),
+        PeriodicTask(
+            name="verify",
+            seconds=TRAIL_CHECK_SECONDS,
+            work=lambda: watch.verify(lambda: trail.verify(seal.key(), seal.anchor)),
+        ),
+    ]
+    if every:
+        check = constancy_check(config, queue)
+        tasks.append(
+            PeriodicTask(
+                name="constancy",
+                seconds=CONSTANCY_CHECK_SECONDS,
+                work=lambda: watch.send_phantom_when_due(check, every=every),
+            )
+        )
+    if watch.channels:
+        tasks.append(
+            PeriodicTask(
+                name="notify",
+                seconds=config.notify.collect_seconds,
+                work=lambda: watch.tell(remind_after=timedelta(hours=config.notify.remind_hours)),
+            )
+        )
+    return tasks
+
+
+def constancy_check(config: Config, queue: "JobQueue") -> "ConstancyCheck":
+    """Return what sends the phantom on its way.
+
+    Raises:
+        NoSuchReleaseError: there is no release, so no phantom.
+    """
+    from worker.listener.spool import Spool
+    from worker.operations.constancy import ConstancyCheck
+
+    return ConstancyCheck(
+        spool=Spool(config.storage),
+        queue=queue,
+        phantom=expected_phantom(config).phantom,
+        called_ae=config.listener.ae_title,
+        now=now,
+    )
+
+
+def expected_phantom(config: Config) -> "Expected":
+    """Return what the release that reads new images must say about its phantom.
+
+    Raises:
+        NoSuchReleaseError: there is none.
+    """
+    from models.release.manifest import read_manifest
+    from worker.health.constancy import Expected
+
+    manifest, identity = read_manifest(release_folder(config))
+    return Expected(phantom=manifest.phantom, release_digest=identity.digest)
+
+
+def health(config: Config, opened: "Engine") -> "Health":
+    """Return what says whether this worker is well; asks the database anew each time."""
+    from functools import cache
+
+    from worker.health.checks import Health
+    from worker.health.constancy import Constancy
+    from worker.queue.database import require_current_schema
+    from worker.queue.figures import Figures
+
+    stalled_after = timedelta(minutes=config.http.stalled_after_minutes)
+    return Health(
+        figures=Figures(opened, now=_utc_now),
+        require_schema=lambda: require_current_schema(opened),
+        storage=config.storage,
+        stalled_after=stalled_after,
+        constancy=Constancy(
+            expected=cache(lambda: expected_phantom(config)), stalled_after=stalled_after
+        ),
+    )
+
+
+def run_http(live: "LiveSettings", stop: threading.Event, _device: str) -> None:
     """Serve health, metrics, the status page and the job list until ``stop`` is set."""
     from worker.http.server import HttpServer
 
-    section = config.http
-    HttpServer(http_application(config), host=section.host, port=section.port).run(stop)
+    section = live.config.http
+    application = http_application(live.config, peers=lambda: live.config.peer)
+    HttpServer(application, host=section.host, port=section.port).run(stop)
 
 
-def http_application(config: Config) -> "Starlette":
+def http_application(
+    config: Config, *, peers: "Callable[[], Sequence[PeerSection]] | None" = None
+) -> "Starlette":
     """Return what the process `http` serves; it comes up, and says so, when the database is away.
+
+    ``peers`` are those now in force; without it, those of ``config``.
 
     Raises:
         TokenFileError: the token of the job list cannot be used.
     """
-    from worker.health.checks import Health
     from worker.http.access import TOKEN_FILE, read_or_make_token
     from worker.http.application import build_application
     from worker.http.health import health_routes
@@ -401,37 +584,29 @@ def http_application(config: Config) -> "Starlette":
     from worker.http.pages import Pages
     from worker.http.status import StatusPage, status_routes
     from worker.operations.records import event_record, job_record
-    from worker.queue.database import require_current_schema
-    from worker.queue.figures import Figures
 
     opened = unchecked_engine(config)
-    figures = Figures(opened, now=_utc_now)
+    well = health(config, opened)
     queue = _queue(config, opened, actor=_actor("http"), release="")
     token = read_or_make_token(config.http.token_file or config.storage.root / TOKEN_FILE)
-    health = Health(
-        figures=figures,
-        require_schema=lambda: require_current_schema(opened),
-        storage=config.storage,
-        stalled_after=timedelta(minutes=config.http.stalled_after_minutes),
-    )
     status = StatusPage(
-        health=health,
+        health=well,
         queue=queue,
-        peers=config.peer,
+        peers=peers or (lambda: config.peer),
         pages=Pages(),
         version=software_version(),
         release=lambda: release_name(config),
         now=now,
     )
     metrics = Metrics(
-        figures,
+        well,
         storage=config.storage,
         version=software_version(),
         release=lambda: release_name(config),
     )
     return build_application(
         [
-            *health_routes(health),
+            *health_routes(well),
             *metrics_routes(metrics),
             *status_routes(status),
             *job_routes(queue, token, describe_job=job_record, describe_event=event_record),

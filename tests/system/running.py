@@ -44,6 +44,7 @@ poll_seconds = 0.05
 [schedule]
 rescue_seconds = 1
 seal_seconds = 1
+constancy_hours = 0
 
 [log]
 level = "debug"
@@ -110,6 +111,12 @@ class RunningWorker:
         assert process is not None
         process.terminate()
         return process.wait(timeout=60)
+
+    @property
+    def pid(self) -> int:
+        """Return the process that keeps the others alive."""
+        assert self._process is not None
+        return self._process.pid
 
     def send(self, *paths: Path) -> list[int | None]:
         """Send files as the PACS, and return the statuses."""

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import typer
 
 from schemas.errors import BoneAgeError, UsageError
-from worker.cli import audit, config, database, jobs, peers, release
+from worker.cli import audit, config, database, jobs, notify, peers, release
 from worker.cli.demo import demo
 from worker.cli.estimate import estimate
+from worker.cli.selftest import selftest
 from worker.cli.serve import serve
 from worker.logs import log
 
@@ -28,12 +29,14 @@ application.command("serve")(serve)
 application.command("demo")(demo)
 application.command("estimate")(estimate)
 application.command("send")(peers.send)
+application.command("selftest")(selftest)
 application.add_typer(jobs.commands, name="jobs")
 application.add_typer(audit.commands, name="audit")
 application.add_typer(peers.commands, name="peers")
 application.add_typer(release.commands, name="release")
 application.add_typer(config.commands, name="config")
 application.add_typer(database.commands, name="db")
+application.add_typer(notify.commands, name="notify")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

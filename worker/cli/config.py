@@ -1,9 +1,12 @@
 """`boneage config`: what is in force and whence, whether it can be, and taking it into force."""
 
+import os
+import signal
 from typing import Any
 
 import typer
 
+from schemas.errors import UsageError
 from worker.cli.options import ConfigOption, JsonOption, all_settings
 from worker.cli.output import print_json, print_table
 
@@ -42,6 +45,38 @@ def check(*, config: ConfigOption = None) -> None:
 
     checked = all_settings(config, machine=lambda one: (*surroundings(one), *devices(one))).config
     print(f"The settings are right: {len(checked.peer)} peers, storage in {checked.storage.root}.")
+
+
+@commands.command("reload")
+def reload(*, config: ConfigOption = None) -> None:
+    """Let the running worker take new peers and intake rules; nothing that is open is closed.
+
+    The file is checked first, and nothing is done if something in it is wrong. All other
+    sections wait for the next start. The same: `kill -HUP` of `boneage serve`.
+    Example: boneage config reload
+    """
+    from worker.operations.presence import running
+    from worker.operations.surroundings import surroundings
+
+    checked = all_settings(config, machine=surroundings).config
+    found = running(checked.storage.root)
+    if not found:
+        raise NothingRunsError
+    for name, pid in found.items():
+        os.kill(pid, signal.SIGHUP)
+        print(f"{name} (process {pid}) was told to read the settings again; see its log.")
+
+
+class NothingRunsError(UsageError):
+    """There is no worker to be told."""
+
+    code = "config.nothing_runs"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No worker runs on this storage root and this machine, so nobody was told. The "
+            "settings are right, and the next `boneage serve` reads them."
+        )
 
 
 def _value(sections: dict[str, Any], name: str) -> object:

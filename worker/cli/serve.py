@@ -1,8 +1,10 @@
 """`boneage serve`: the worker itself."""
 
+import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +24,18 @@ class NoSuchProcessError(UsageError):
         super().__init__(
             f"There is no process {name!r}. Known: {', '.join(known)}; "
             "`infer` stands for one on each configured device."
+        )
+
+
+class ProcessSwitchedOffError(UsageError):
+    """``--only http``, but the settings have no use for it."""
+
+    code = "serve.switched_off"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The process `http` is switched off: [http] enabled is false in the settings. Nothing "
+            "was started. Set enabled = true under [http], or BONEAGE_HTTP__ENABLED=true."
         )
 
 
@@ -52,9 +66,9 @@ def serve(
         app.prepare_database(checked)
     names = chosen_processes(only or (), known=app.process_names(checked))
     if len(names) > 1:
-        raise typer.Exit(_supervise(names, config=config, stop=stop))
+        raise typer.Exit(_supervise(checked, names, config=config, stop=stop))
     settings(config, process=names[0])
-    _run(checked, names[0], stop=stop)
+    _run(checked, names[0], stop=stop, config=config, supervised=supervised)
 
 
 def _checked(config: Path | None, *, supervised: bool) -> Config:
@@ -74,34 +88,59 @@ def chosen_processes(only: Sequence[str], *, known: Sequence[str]) -> tuple[str,
     """Return the processes that ``--only`` names, all of them where it is empty.
 
     Raises:
+        ProcessSwitchedOffError: the settings do not want this process.
         NoSuchProcessError: a name fits no process.
     """
     chosen: list[str] = []
     for name in only or known:
         fitting = [one for one in known if name in (one, one.partition(":")[0])]
+        if not fitting and name == "http":
+            raise ProcessSwitchedOffError
         if not fitting:
             raise NoSuchProcessError(name=name, known=known)
         chosen += [one for one in fitting if one not in chosen]
     return tuple(chosen)
 
 
-def _supervise(names: Sequence[str], *, config: Path | None, stop: threading.Event) -> int:
+def _supervise(
+    checked: Config, names: Sequence[str], *, config: Path | None, stop: threading.Event
+) -> int:
+    from worker import app
+    from worker.operations.presence import presence
     from worker.operations.supervisor import ProcessSpec, Supervisor
 
     chosen = () if config is None else ("--config", str(config))
     base = (sys.executable, "-m", "worker", "serve", "--supervised", *chosen)
     specs = [ProcessSpec(name=name, command=(*base, "--only", name)) for name in names]
-    return Supervisor(specs).run(stop)
+    supervisor = Supervisor(specs)
+    live = app.live_settings(
+        checked, load=lambda: _checked(config, supervised=False), is_audited=True
+    )
+    live.follow(lambda _config: supervisor.pass_on(signal.SIGHUP))
+    live.reload_on_hangup()
+    with presence(checked.storage.root, "serve"):
+        return supervisor.run(stop)
 
 
-def _run(config: Config, name: str, *, stop: threading.Event) -> None:
+def _run(
+    checked: Config, name: str, *, stop: threading.Event, config: Path | None, supervised: bool
+) -> None:
     """Run one process; its end by an error is a line in the log, and exit code 1 or 2."""
     from worker import app
     from worker.logs import log
+    from worker.operations.presence import presence
 
     log.info("process.started", name=name, version=app.software_version())
+    held = nullcontext() if supervised else presence(checked.storage.root, name)
     try:
-        app.run_process(config, name, stop)
+        with held:
+            app.run_process(
+                checked,
+                name,
+                stop,
+                load=lambda: settings(config, process=name),
+                is_alone=not supervised,
+            )
     except BoneAgeError as error:
         log.exception("process.ended", name=name, code=error.code)
         raise

@@ -13,16 +13,9 @@ from schemas.config import StorageSection
 from schemas.errors import BoneAgeError
 from schemas.figures import Backlog, Snapshot
 from schemas.jobs import JobState
+from worker.health.constancy import Constancy
+from worker.health.verdict import Check, spoken
 from worker.queue.figures import Figures
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that must be right."""
-
-    name: str
-    is_ok: bool
-    message: str  #: what is, and where it is not right, how to mend it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +46,7 @@ class Health:
     require_schema: Callable[[], None]
     storage: StorageSection
     stalled_after: timedelta
+    constancy: Constancy
 
     def rounds(self, snapshot: Snapshot) -> tuple[Check, ...]:
         """Say of each leg whether work goes round on it."""
@@ -73,11 +67,19 @@ class Health:
                 last_at=snapshot.last_delivered_at,
                 mend="Look at `boneage peers echo`, and at `boneage jobs list --state delivering`.",
             ),
+            self.constancy.check(snapshot.constancy, snapshot.at),
         )
 
     def readiness(self) -> tuple[Check, ...]:
-        """Say whether an image that comes now could be kept."""
-        return (self._database(), self._disk())
+        """Say whether an image that comes now could be kept, and would be read right."""
+        database = self._database()
+        if not database.is_ok:
+            return (database, self._disk())
+        try:
+            rounds = self.figures.constancy_rounds()
+        except BoneAgeError as error:
+            return (Check(name="database", is_ok=False, message=str(error)), self._disk())
+        return (database, self._disk(), self.constancy.value(rounds))
 
     def _leg(
         self,
@@ -115,15 +117,6 @@ class Health:
             return Check(name="disk", is_ok=True, message=f"{used:.0f} % used, of {mark:.0f} %.")
         message = f"{used:.0f} % used: from {mark:.0f} % on images are refused. Free space there."
         return Check(name="disk", is_ok=False, message=message)
-
-
-def spoken(span: timedelta) -> str:
-    """Return a span in the largest unit that fits: "40 seconds", "3 hours"."""
-    seconds = max(0, round(span.total_seconds()))
-    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}s"
-    return f"{seconds} second{'s' * (seconds != 1)}"
 
 
 def _oldest(*backlogs: Backlog) -> datetime | None:

@@ -8,7 +8,8 @@ from starlette.routing import Route
 
 from schemas.errors import BoneAgeError
 from schemas.figures import Snapshot
-from worker.health.checks import Check, Health
+from worker.health.checks import Health
+from worker.health.verdict import Check
 
 
 def health_routes(health: Health) -> list[Route]:

@@ -12,7 +12,8 @@ from schemas.config import PeerSection
 from schemas.errors import BoneAgeError
 from schemas.figures import DestinationFigures, Snapshot
 from schemas.jobs import JobState, JobView, Outcome
-from worker.health.checks import Check, Disk, Health, spoken
+from worker.health.checks import Disk, Health
+from worker.health.verdict import Check, spoken
 from worker.http.chart import draw_days, first_day
 from worker.http.pages import Pages
 from worker.queue.jobs import JobQueue
@@ -52,7 +53,7 @@ class StatusPage:
 
     health: Health
     queue: JobQueue
-    peers: Sequence[PeerSection]
+    peers: Callable[[], Sequence[PeerSection]]
     pages: Pages
     version: str
     release: Callable[[], str]
@@ -71,7 +72,7 @@ class StatusPage:
             checks=(*self.health.rounds(snapshot), *checks),
             snapshot=snapshot,
             backlogs=_backlogs(snapshot),
-            peers=[_peer_row(peer, snapshot) for peer in self.peers],
+            peers=[_peer_row(peer, snapshot) for peer in self.peers()],
             jobs=[self._result_row(job) for job in jobs],
             chart=draw_days(arrived, now=self.now()),
             periodic=[

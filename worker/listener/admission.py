@@ -48,13 +48,17 @@ class Admission:
     ) -> None:
         """``reporters`` are AE titles that come in to report, whether or not they may send."""
         self._section = section
+        self._admitted: dict[Association, Applicant] = {}
+        self._lock = threading.Lock()
+        self.follow(peers, reporters=reporters)
+
+    def follow(self, peers: Sequence[PeerSection], *, reporters: Collection[str] = ()) -> None:
+        """Judge by these peers from now on; whoever is inside stays."""
         self._senders = [peer for peer in peers if peer.sender]
         self._callers = [
             peer for peer in peers if peer.sender or peer.ae_title.strip() in reporters
         ]
         self._titles = frozenset(peer.ae_title.strip() for peer in peers)
-        self._admitted: dict[Association, Applicant] = {}
-        self._lock = threading.Lock()
 
     @property
     def is_open_to_somebody(self) -> bool:

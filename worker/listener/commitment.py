@@ -41,9 +41,15 @@ class CommitmentReports:
     def __init__(self, commitments: Commitments, *, peers: Iterable[PeerSection]) -> None:
         self._commitments = commitments
         self._names: dict[str, list[str]] = {}
+        self.follow(peers)
+
+    def follow(self, peers: Iterable[PeerSection]) -> None:
+        """Take these peers into force."""
+        names: dict[str, list[str]] = {}
         for peer in peers:
             if peer.destination and peer.commitment is CommitmentKind.STORAGE_COMMITMENT:
-                self._names.setdefault(peer.ae_title.strip(), []).append(peer.name)
+                names.setdefault(peer.ae_title.strip(), []).append(peer.name)
+        self._names = names
 
     @property
     def ae_titles(self) -> frozenset[str]:

@@ -69,6 +69,11 @@ class Listener:
         self._servers: dict[SpoolingServer, threading.Thread] = {}
         self._port, self._tls_port = section.port, section.tls.port
 
+    def follow(self, peers: Sequence[PeerSection]) -> None:
+        """Take these peers into force; an association that is open stays open."""
+        self._reports.follow(peers)
+        self._admission.follow(peers, reporters=self._reports.ae_titles)
+
     @property
     def port(self) -> int:
         """Return the port that is bound, plain or, if TLS takes its place, for TLS."""

@@ -54,6 +54,10 @@ release = {release}
 
 [delivery]
 first_retry_seconds = 1.0
+
+# the demo is a check of its own
+[schedule]
+constancy_hours = 0
 """
 
 

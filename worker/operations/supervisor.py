@@ -80,6 +80,12 @@ class Supervisor:
             return USAGE_EXIT
         return 0 if is_clean else 1
 
+    def pass_on(self, number: int) -> None:
+        """Send a signal to every process that runs."""
+        for child in self._children:
+            if child.process is not None and child.process.poll() is None:
+                child.process.send_signal(number)
+
     def _tend(self, child: _Child) -> bool:
         """Start ``child`` if it is due; return whether it refused its settings."""
         if child.process is None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import sqrt
 from statistics import fmean, median, variance
 
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from schemas.figures import (
     ArrivedJob,
     Backlog,
+    ConstancyFigures,
     DestinationFigures,
     DriftFigures,
     EndingFigures,
@@ -20,8 +21,8 @@ from schemas.figures import (
     ResultFigures,
     Snapshot,
 )
-from schemas.jobs import JobState, OutboxState
-from schemas.tables import Job, JobEventRow, OutboxRow, PeriodicRun, Result
+from schemas.jobs import JobState, OutboxState, ReceptionState
+from schemas.tables import Job, JobEventRow, OutboxRow, PeriodicRun, Reception, Result
 from worker.queue.constancy import newest_rounds
 from worker.queue.database import reading, time_of
 from worker.queue.echoes import last_echoes
@@ -33,6 +34,9 @@ DRIFT_WINDOW = 100
 FORMER_WINDOW = 400
 #: fewer than this of either say nothing
 _LEAST_COMPARED = 30
+
+#: how long one that was set aside is spoken of
+QUARANTINE_WINDOW = timedelta(days=7)
 
 #: states from which a job still moves by itself
 _UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
@@ -67,7 +71,17 @@ class Figures:
                 periodic=_periodic(session),
                 constancy=newest_rounds(session, at=at),
                 echoes=last_echoes(session),
+                quarantined=_quarantined(session, since=at - QUARANTINE_WINDOW),
             )
+
+    def constancy_rounds(self) -> tuple[ConstancyFigures, ...]:
+        """Return the newest rounds of the constancy phantom, newest first.
+
+        Raises:
+            DatabaseUnavailableError: the database did not answer.
+        """
+        with reading(self._engine) as session:
+            return newest_rounds(session, at=time_of(session, self._now))
 
     def results_after(self, result_id: int, *, limit: int) -> list[ResultFigures]:
         """Return the results with higher numbers, in order."""
@@ -196,6 +210,12 @@ def _periodic(session: Session) -> tuple[PeriodicFigures, ...]:
         PeriodicFigures(name=row.name, succeeded_at=row.succeeded_at, failed_at=row.failed_at)
         for row in rows
     )
+
+
+def _quarantined(session: Session, *, since: datetime) -> int:
+    is_aside = Reception.state == ReceptionState.QUARANTINED
+    count = sa.select(sa.func.count()).where(is_aside, Reception.received_at >= since)
+    return session.scalar(count) or 0
 
 
 def _result_figures(row: Result) -> ResultFigures:

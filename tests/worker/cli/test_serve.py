@@ -2,7 +2,7 @@ import pytest
 
 from schemas.config import Config
 from worker.app import process_names
-from worker.cli.serve import NoSuchProcessError, chosen_processes
+from worker.cli.serve import NoSuchProcessError, ProcessSwitchedOffError, chosen_processes
 
 TWO_GPUS = process_names(Config.model_validate({"inference": {"devices": ["cuda:0", "cuda:1"]}}))
 
@@ -30,3 +30,8 @@ def test_a_name_that_is_given_twice_runs_once() -> None:
 def test_a_name_that_fits_no_process_is_an_error() -> None:
     with pytest.raises(NoSuchProcessError, match="Known: listen"):
         chosen_processes(["lissen"], known=TWO_GPUS)
+
+
+def test_http_that_is_switched_off_says_so() -> None:
+    with pytest.raises(ProcessSwitchedOffError, match=r"\[http\] enabled is false"):
+        chosen_processes(["http"], known=TWO_GPUS)

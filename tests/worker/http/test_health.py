@@ -14,7 +14,7 @@ def test_a_worker_without_work_is_well(client: httpx.Client) -> None:
     answer = client.get("/healthz")
 
     assert answer.status_code == 200
-    assert checks(answer) == {"reading": True, "delivery": True}
+    assert checks(answer) == {"reading": True, "delivery": True, "constancy": True}
     assert answer.json()["last_result"] is None
 
 
@@ -26,7 +26,7 @@ def test_a_queue_that_stands_still_is_not_well(room: Room, client: httpx.Client)
     answer = client.get("/healthz")
 
     assert (before, answer.status_code) == (200, 503)
-    assert checks(answer) == {"reading": False, "delivery": True}
+    assert checks(answer) == {"reading": False, "delivery": True, "constancy": True}
     assert "20 minutes" in answer.json()["checks"][0]["message"]
 
 
@@ -56,7 +56,7 @@ def test_objects_that_nobody_takes_are_not_well_until_one_is_taken(
     send_all(room.outbox)
     back = client.get("/healthz")
 
-    assert checks(away) == {"reading": True, "delivery": False}
+    assert checks(away) == {"reading": True, "delivery": False, "constancy": True}
     assert (back.status_code, back.json()["last_delivered"]["seconds"]) == (200, 0.0)
 
 
@@ -64,7 +64,7 @@ def test_a_worker_whose_database_and_disk_are_right_is_ready(client: httpx.Clien
     answer = client.get("/readyz")
 
     assert answer.status_code == 200
-    assert checks(answer) == {"database": True, "disk": True}
+    assert checks(answer) == {"database": True, "disk": True, "constancy": True}
 
 
 def test_a_full_disk_is_not_ready(room: Room, serve: Serve) -> None:
@@ -74,7 +74,7 @@ def test_a_full_disk_is_not_ready(room: Room, serve: Serve) -> None:
     )
 
     assert answer.status_code == 503
-    assert checks(answer) == {"database": True, "disk": False}
+    assert checks(answer) == {"database": True, "disk": False, "constancy": True}
 
 
 def test_a_worker_without_its_database_is_alive_but_neither_well_nor_ready(
