@@ -125,7 +125,7 @@ class Orthanc:
         configuration = self.folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration(), indent=1))
         environment = {**os.environ, "TCP_NODELAY": "1"}  # read by dcmtk, on which Orthanc stands
-        shim = _loopback_shim(self.folder)
+        shim = loopback_shim(self.folder)
         if shim is not None:
             environment["LD_PRELOAD"] = str(shim)
         with (self.folder / "orthanc.log").open("ab") as log:
@@ -147,6 +147,12 @@ class Orthanc:
             process.wait(timeout=20)
 
     # asking it
+
+    @property
+    def pid(self) -> int:
+        """Return the process that runs."""
+        assert self._process is not None
+        return self._process.pid
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - JSON of a foreign program
         """Return what the REST interface says at ``path``."""
@@ -192,6 +198,11 @@ class Orthanc:
     def delete(self, instance: StoredInstance) -> None:
         """Let it lose one instance."""
         self._request(f"/instances/{instance.identifier}", method="DELETE")
+
+    def empty(self) -> None:
+        """Let it lose everything."""
+        for patient in self.get("/patients"):
+            self._request(f"/patients/{patient}", method="DELETE")
 
     def count(self) -> int:
         """Return how many instances it holds in all."""
@@ -279,11 +290,12 @@ def require_program(name: str) -> str:
     """Return the path of a program of another project; skip (or fail) the test without it."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if path is None:
-        _missing(f"{name} is not installed (Debian: apt-get install orthanc dcmtk dicom3tools)")
+        missing(f"{name} is not installed (Debian: apt-get install orthanc dcmtk dicom3tools)")
     return path
 
 
-def _missing(reason: str) -> NoReturn:
+def missing(reason: str) -> NoReturn:
+    """Skip the test; where peers are required, fail it."""
     if os.environ.get(REQUIRE_PEERS):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -297,7 +309,7 @@ def free_port() -> int:
     return port
 
 
-def _loopback_shim(folder: Path) -> Path | None:
+def loopback_shim(folder: Path) -> Path | None:
     """Return the compiled shim; without a C compiler none, and Orthanc itself rejects strangers."""
     compiler = shutil.which("cc")
     library = folder / "loopback.so"

@@ -1,0 +1,76 @@
+"""The fault campaigns: ``python -m tests.campaigns.faults [NAME …] [--runs N] [--seed S]``.
+
+Each prints a table; ``--json FILE`` writes figures, seed and machine. The exit code is 1 if a
+promise was broken; the line below it does that very run again.
+"""
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns.faults import disk, hosts, kill, peers
+from tests.campaigns.faults.outcome import Order, Outcome, write_json
+
+#: each campaign, and how many runs its long form has
+CAMPAIGNS = {
+    "kill": (kill.campaign, 200),
+    "peers": (peers.campaign, 39),
+    "disk": (disk.campaign, 20),
+    "hosts": (hosts.campaign, 20),
+}
+
+
+def run(name: str, order: Order, folder: Path) -> Outcome:
+    """Run one campaign in ``folder``; what it cannot have is a reason, not an error."""
+    began = time.monotonic()
+    try:
+        outcome = CAMPAIGNS[name][0](folder, order, tell=_tell)
+    except pytest.skip.Exception as reason:
+        outcome = Outcome(campaign=name, order=order, skipped=str(reason))
+    except (AssertionError, pytest.fail.Exception) as error:
+        outcome = Outcome(campaign=name, order=order)
+        outcome.fail(run=order.first, what="the campaign itself", found=str(error))
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.campaigns.faults", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CAMPAIGNS)}")
+    parser.add_argument("--runs", type=int, help="how many; without it, those of the long form")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=1, help="number of the first run")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs and files there")
+    given = parser.parse_args(arguments)
+    names = given.names or list(CAMPAIGNS)
+    if strangers := set(names) - set(CAMPAIGNS):
+        parser.error(f"no such campaign: {', '.join(sorted(strangers))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nobody is left behind
+    outcomes = []
+    for name in names:
+        order = Order(runs=given.runs or CAMPAIGNS[name][1], seed=given.seed, first=given.first)
+        with tempfile.TemporaryDirectory(prefix="boneage-faults-") as folder:
+            outcomes.append(run(name, order, (given.keep or Path(folder)) / name))
+        sys.stdout.write("\n".join(outcomes[-1].lines()) + "\n\n")
+        sys.stdout.flush()
+    if given.json is not None:
+        write_json(outcomes, given.json)
+    return 1 if any(outcome.failures for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
