@@ -204,6 +204,7 @@ class FakePacs:
         self._is_reading = threading.Event()
         self._is_reading.set()
         self._held_count = 0
+        self._echo_count = 0
         self._changed = threading.Condition()
         self._server: Any = None
         self._application: AE | None = None
@@ -303,7 +304,7 @@ class FakePacs:
             contexts=self._contexts(),
             evt_handlers=[
                 (evt.EVT_C_STORE, self._handle_store),
-                (evt.EVT_C_ECHO, lambda _event: SUCCESS),
+                (evt.EVT_C_ECHO, self._handle_echo),
                 (evt.EVT_N_ACTION, self._handle_action),
                 (evt.EVT_C_FIND, self._handle_find),
                 (evt.EVT_PDU_RECV, self._handle_pdu),
@@ -340,6 +341,12 @@ class FakePacs:
             return self._held_count
 
     @property
+    def echo_count(self) -> int:
+        """Return how many C-ECHO it has answered."""
+        with self._changed:
+            return self._echo_count
+
+    @property
     def association_count(self) -> int:
         """Return how many associations were accepted so far."""
         with self._changed:
@@ -360,9 +367,13 @@ class FakePacs:
             build_context(StorageCommitmentPushModel),
             build_context(StudyRootQueryRetrieveInformationModelFind),
         ]
-        return VerificationPresentationContexts + [
+        return [
             context
-            for context in [*StoragePresentationContexts, *services]
+            for context in [
+                *VerificationPresentationContexts,
+                *StoragePresentationContexts,
+                *services,
+            ]
             if str(context.abstract_syntax) not in self._refused_classes
         ]
 
@@ -386,6 +397,12 @@ class FakePacs:
                 self._drops.pop(0)
         if is_cut:
             event.assoc.abort(block=False)
+
+    def _handle_echo(self, _event: evt.Event) -> int:
+        with self._changed:
+            self._echo_count += 1
+            self._changed.notify_all()
+        return SUCCESS
 
     def _handle_action(self, event: evt.Event) -> tuple[int, None]:
         asked = event.action_information

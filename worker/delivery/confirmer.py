@@ -94,6 +94,11 @@ class Confirmer:
                 self._ask()
         return bool(proofs)
 
+    def give_up_overdue(self) -> None:
+        """Give up what was owed for too long, although nobody is there to be asked."""
+        for proof in self._commitments.due(self._peer.name):
+            self._is_given_up(proof)
+
     def close(self) -> None:
         """End the association, if one is open; a report then comes to our listener."""
         line, self._line = self._line, None

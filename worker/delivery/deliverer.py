@@ -7,10 +7,12 @@ from datetime import datetime
 
 from schemas.config import DeliverySection, PeerSection
 from schemas.errors import TransientError
+from worker.delivery.circuit import Circuit
 from worker.delivery.confirmer import Confirmer
 from worker.delivery.lane import Lane
 from worker.delivery.objects import ResultFiles
 from worker.delivery.sender import Sender
+from worker.delivery.statuses import retry_policy
 from worker.logs import log
 from worker.queue.outbox import Outbox
 
@@ -55,7 +57,13 @@ class Deliverer:
                     section=section,
                     now=now,
                 ),
-                destination=peer.name,
+                circuit=Circuit(
+                    peer,
+                    ae_title=ae_title,
+                    connect_timeout_seconds=section.connect_timeout_seconds,
+                    policy=retry_policy(section),
+                    now=now,
+                ),
                 section=section,
                 now=now,
             )

@@ -1,6 +1,5 @@
 """One destination: its rows of the outbox, its troubles, its rest; nobody else waits for it."""
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from datetime import datetime, timedelta
 from schemas.config import DeliverySection
 from schemas.errors import BoneAgeError, LeaseLostError, TransientError
 from schemas.jobs import OutboxClaim
+from worker.delivery.circuit import Circuit, shortened
 from worker.delivery.confirmer import Confirmer
 from worker.delivery.errors import (
     DestinationAwayError,
@@ -24,18 +24,15 @@ from worker.delivery.statuses import retry_policy
 from worker.logs import log
 from worker.queue.outbox import Outbox
 
-#: a destination that is back is noticed within a minute, however long it was away
-LONGEST_REST = timedelta(seconds=60)
 #: seldom mended by waiting: a few tries, counted in the database, so that a restart adds none
 _DOUBTFUL = (DoubtfulStatusError, UnexpectedError)
-_JITTER = 0.2  # share by which a delay may be shortened, so that rows do not come back in step
 
 
 class Lane:
     """Delivers to one destination, one object after another, in one thread.
 
-    While the destination is away the whole lane rests: one object knocks, the others wait
-    without spending attempts.
+    While the destination is away the whole lane rests: a C-ECHO knocks, and the objects wait
+    without spending attempts. When it answers they go at once.
     """
 
     def __init__(
@@ -44,25 +41,24 @@ class Lane:
         sender: Sender,
         *,
         confirmer: Confirmer,
-        destination: str,
+        circuit: Circuit,
         section: DeliverySection,
         now: Callable[[], datetime],
     ) -> None:
-        self.destination = destination
+        self.destination = circuit.destination
         self._outbox = outbox
         self._sender = sender
         self._confirmer = confirmer
+        self._circuit = circuit
         self._now = now
         self._lease = timedelta(seconds=section.lease_seconds)
         self._give_up_after = timedelta(days=section.give_up_after_days)
         self._policy = retry_policy(section)
         self._is_aborted = threading.Event()
-        self._rests_until: datetime | None = None
-        self._times_away = 0  # in a row
 
     def run_once(self) -> bool:
         """Send one object and ask for proofs, unless the lane rests; say if anything was due."""
-        if self._rests():
+        if self._circuit.is_open and not self._is_back():
             return False
         is_sent = self._send_one()
         return self._confirm() or is_sent
@@ -78,9 +74,27 @@ class Lane:
             log.warning("delivery.lease_lost", **_names(claim), code=lost.code)
         return True
 
+    def _is_back(self) -> bool:
+        """Knock, if it is time and something waits; what was put off goes out if it answers."""
+        if not (self._circuit.is_due and self._outbox.is_owed(self.destination)):
+            return False
+        if self._circuit.probe():
+            self._outbox.hasten(self.destination)
+            return True
+        error = self._given_up()
+        failed = self._outbox.fail_overdue(
+            self.destination, patience=self._give_up_after, error=str(error)
+        )
+        if failed:
+            log.error(
+                "delivery.failed", destination=self.destination, count=failed, code=error.code
+            )
+        self._confirmer.give_up_overdue()
+        return False
+
     def _confirm(self) -> bool:
         try:
-            return not self._rests() and self._confirmer.run_once()
+            return not self._circuit.is_open and self._confirmer.run_once()
         except DestinationAwayError:
             self._rest()
             return True
@@ -115,11 +129,13 @@ class Lane:
 
     def _require_patience(self, claim: OutboxClaim) -> None:
         if self._now() - claim.created_at > self._give_up_after:
-            days = self._give_up_after / timedelta(days=1)
-            raise GivenUpError(peer=self.destination, days=days)
+            raise self._given_up()
+
+    def _given_up(self) -> GivenUpError:
+        return GivenUpError(peer=self.destination, days=self._give_up_after / timedelta(days=1))
 
     def _settle(self, claim: OutboxClaim, sent: Sent, *, seconds: float) -> None:
-        self._rests_until, self._times_away = None, 0
+        self._circuit.forget()
         self._outbox.mark_sent(
             claim,
             sop_instance_uid=sent.sop_instance_uid,
@@ -143,7 +159,7 @@ class Lane:
             self._outbox.fail(claim, status=status, error=str(told))
             log.error("delivery.failed", **_names(claim), code=told.code)
             return
-        delay = self._policy.delay_after(claim.attempt) * (1 - _JITTER * random.random())  # noqa: S311 - no secret
+        delay = shortened(self._policy.delay_after(claim.attempt))
         self._outbox.retry(
             claim,
             delay=delay,
@@ -159,18 +175,9 @@ class Lane:
             return self._policy.is_exhausted(claim.doubtful_tries + 1)
         return not isinstance(error, TransientError)
 
-    def _rests(self) -> bool:
-        """Say whether the lane rests; a clock that was set back does not make it rest longer."""
-        if self._rests_until is None:
-            return False
-        return timedelta() < self._rests_until - self._now() <= LONGEST_REST
-
     def _rest(self) -> None:
         self._sender.close()
-        self._times_away += 1
-        self._rests_until = self._now() + min(
-            self._policy.delay_after(self._times_away), LONGEST_REST
-        )
+        self._circuit.trip()
 
 
 def _in_our_words(error: Exception) -> BoneAgeError:

@@ -4,7 +4,9 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at run t
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
     StudyRootQueryRetrieveInformationModelFind,
+    Verification,
 )
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
@@ -31,6 +34,7 @@ MAXIMUM_PDU_SIZE = 131072  # what dcmtk and Orthanc allow at most; measured: 3x 
 ANSWER_SECONDS = 60.0  # for a PACS that stores to a slow archive before it answers
 SLOWEST_BYTES_PER_SECOND = 125_000.0  # 1 Mbit/s: a transfer at this pace is not cut
 
+VERIFICATION = str(Verification)  # PS3.4 annex A
 _PENDING = (0xFF00, 0xFF01)  # PS3.4 table C.4-1: another match follows
 
 #: the standard demands Implicit VR of everybody (PS3.5 10.1); our files are Explicit VR
@@ -87,19 +91,31 @@ class Association:
             NoAnswerError: the association ended, or the answer did not come in time.
             OSError: the file cannot be read.
         """
-        seconds = file.path.stat().st_size / SLOWEST_BYTES_PER_SECOND
-        self._wire.dimse_timeout = self._answer_seconds + seconds
+        seconds = self._answer_seconds + file.path.stat().st_size / SLOWEST_BYTES_PER_SECOND
+        self._wire.dimse_timeout = seconds
         if not self.is_open:
             raise self._no_answer()
         try:
-            answer = self._wire.send_c_store(
-                file.path if self._takes_as_is(file) else dcmread(file.path)
-            )
+            with self._entity.cut_after(seconds):
+                answer = self._wire.send_c_store(
+                    file.path if self._takes_as_is(file) else dcmread(file.path)
+                )
         except RuntimeError:  # pynetdicom: the association ended between our look and its own
             raise self._no_answer() from None
-        if "Status" not in answer:
-            raise self._no_answer()
-        return int(answer.Status)
+        return self._status_of(answer)
+
+    def echo(self) -> int:
+        """Ask the peer whether it is there (PS3.4 annex A); return its status.
+
+        Raises:
+            NoAnswerError: the association ended, or the answer did not come in time.
+        """
+        try:
+            with self._entity.cut_after(self._answer_seconds):
+                answer = self._wire.send_c_echo()
+        except RuntimeError:  # the association has ended
+            raise self._no_answer() from None
+        return self._status_of(answer)
 
     def request_commitment(self, request: CommitmentRequest) -> int:
         """Ask the peer to commit itself to objects (PS3.4 J.3.2); return its status.
@@ -111,14 +127,13 @@ class Association:
         question.TransactionUID = request.transaction_uid
         question.ReferencedSOPSequence = [_reference(proof) for proof in request.proofs]
         try:
-            answer, _ = self._wire.send_n_action(
-                question, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-            )
+            with self._entity.cut_after(self._answer_seconds):
+                answer, _ = self._wire.send_n_action(
+                    question, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+                )
         except RuntimeError:  # the association has ended
             raise self._no_answer() from None
-        if "Status" not in answer:
-            raise self._no_answer()
-        return int(answer.Status)
+        return self._status_of(answer)
 
     def find_instance(self, place: InstancePlace) -> tuple[bool, int]:
         """Ask whether the peer shows an object (C-FIND at IMAGE level); return that and the status.
@@ -133,16 +148,16 @@ class Association:
         question.SOPInstanceUID = place.sop_instance_uid
         is_found = False
         try:
-            for answer, found in self._wire.send_c_find(
-                question, StudyRootQueryRetrieveInformationModelFind
-            ):
-                if "Status" not in answer:
-                    raise self._no_answer()
-                if answer.Status not in _PENDING:
-                    return is_found, int(answer.Status)
-                is_found |= found is not None and found.get("SOPInstanceUID") == (
-                    place.sop_instance_uid
-                )
+            with self._entity.cut_after(self._answer_seconds):
+                for answer, found in self._wire.send_c_find(
+                    question, StudyRootQueryRetrieveInformationModelFind
+                ):
+                    status = self._status_of(answer)
+                    if status not in _PENDING:
+                        return is_found, status
+                    is_found |= found is not None and found.get("SOPInstanceUID") == (
+                        place.sop_instance_uid
+                    )
         except RuntimeError:  # the association has ended
             raise self._no_answer() from None
         raise self._no_answer()
@@ -150,7 +165,8 @@ class Association:
     def release(self) -> None:
         """End it in good manners; harmless when it has ended already."""
         if self.is_open:
-            self._wire.release()
+            with self._entity.cut_after(self._answer_seconds):
+                self._wire.release()
         self._end()
 
     def abort(self) -> None:
@@ -164,6 +180,12 @@ class Association:
             and context.transfer_syntax[0] == file.transfer_syntax_uid
             for context in self._wire.accepted_contexts
         )
+
+    def _status_of(self, answer: Dataset) -> int:
+        """Return the status of an answer; one without a status is none."""
+        if "Status" not in answer:
+            raise self._no_answer()
+        return int(answer.Status)
 
     def _no_answer(self) -> NoAnswerError:
         self._end()
@@ -203,20 +225,23 @@ def open_association(
     entity.acse_timeout = connect_timeout_seconds
     entity.network_timeout = answer_seconds
     try:
-        wire = entity.associate(
-            peer.host,
-            peer.port,
-            # one context for each syntax, so that the choice is ours and not the peer's
-            contexts=[
-                build_context(uid, each) for uid in sop_class_uids for each in _TRANSFER_SYNTAXES
-            ],
-            ae_title=peer.ae_title,
-            max_pdu=MAXIMUM_PDU_SIZE,
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, lambda _event: entity.note_connected()),
-                *handlers,
-            ],
-        )
+        with entity.cut_after(2 * connect_timeout_seconds):  # for connection and request
+            wire = entity.associate(
+                peer.host,
+                peer.port,
+                # one context for each syntax, so that the choice is ours and not the peer's
+                contexts=[
+                    build_context(uid, each)
+                    for uid in sop_class_uids
+                    for each in _TRANSFER_SYNTAXES
+                ],
+                ae_title=peer.ae_title,
+                max_pdu=MAXIMUM_PDU_SIZE,
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, lambda _event: entity.note_connected()),
+                    *handlers,
+                ],
+            )
     except socket.gaierror:
         raise _unreachable(peer, found="its name cannot be resolved") from None
     if not wire.is_established:
@@ -247,11 +272,12 @@ def _why_not(wire: WireAssociation) -> str:
 
 
 class _Entity(AE):
-    """An AE that looks after its socket, which pynetdicom 3.0 does not in three ways.
+    """An AE that looks after its socket, which pynetdicom 3.0 does not in four ways.
 
     It never closes one that could not connect, sends on it without a limit (a peer that holds
-    its window shut, or stops in the middle of a PDU, would hold this lane for ever), and leaves
-    Nagle's algorithm on.
+    its window shut, or stops in the middle of a PDU, would hold this lane for ever), gives each
+    byte its time-out anew (one that takes or gives a byte now and then would hold it for hours),
+    and leaves Nagle's algorithm on.
     """
 
     def __init__(self, ae_title: str, *, peer: PeerSection, answer_seconds: float) -> None:
@@ -276,6 +302,17 @@ class _Entity(AE):
         for each in self._sockets:
             if isinstance(each, TlsSocket):  # the limits below mean nothing to OpenSSL
                 each.settimeout(self._answer_seconds)
+
+    @contextmanager
+    def cut_after(self, seconds: float) -> Iterator[None]:
+        """Cut the connection if what is done inside takes longer as a whole."""
+        timer = threading.Timer(seconds, self.cut_sockets)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def cut_sockets(self) -> None:
         """End the connection for both sides, at once; safe while another thread uses it."""

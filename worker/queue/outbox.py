@@ -19,6 +19,7 @@ from worker.queue.results import add_output
 from worker.queue.rows import (
     count_without_destination,
     end_claim,
+    fail_waiting,
     fail_without_destination,
     give_up_row,
     locked_row,
@@ -171,6 +172,38 @@ class Outbox:
         with self._ledger() as book:
             return fail_without_destination(book, known)
 
+    def fail_overdue(self, destination: str, *, patience: timedelta, error: str) -> int:
+        """Give up what has waited longer than ``patience`` for ``destination``; return how many."""
+        with self._ledger() as book:
+            is_overdue = OutboxRow.owed_since < book.at - patience
+            return fail_waiting(book, sa.and_(_waits_for(destination), is_overdue), error=error)
+
+    def is_owed(self, destination: str) -> bool:
+        """Say whether anything is to be sent there, or to be proved."""
+        owed = sa.select(OutboxRow.id).where(
+            OutboxRow.destination == destination,
+            OutboxRow.state.in_((OutboxState.WAITING, OutboxState.SENT)),
+        )
+        with reading(self._engine) as session:
+            return session.scalar(owed.limit(1)) is not None
+
+    def hasten(self, destination: str) -> None:
+        """Let go at once what was put off because ``destination`` was away.
+
+        What it did not understand keeps its pause: that the peer is back says nothing of that.
+        """
+        with self._ledger() as book:
+            book.session.execute(
+                sa.update(OutboxRow)
+                .where(
+                    _waits_for(destination),
+                    OutboxRow.doubtful_tries == 0,
+                    OutboxRow.run_after > book.at,
+                )
+                .values(run_after=book.at)
+                .execution_options(synchronize_session=False)
+            )
+
     def waiting_without_destination(self, known: Collection[str]) -> dict[str, int]:
         """Return how many objects wait for each destination that is not among ``known``."""
         with reading(self._engine) as session:
@@ -203,6 +236,10 @@ class Outbox:
 
     def _ledger(self) -> AbstractContextManager[Ledger]:
         return ledger(self._engine, now=self._now, actor=self._actor)
+
+
+def _waits_for(destination: str) -> sa.ColumnElement[bool]:
+    return sa.and_(OutboxRow.destination == destination, OutboxRow.state == OutboxState.WAITING)
 
 
 def _oldest_due(at: datetime, destinations: Collection[str]) -> sa.ScalarSelect[int]:

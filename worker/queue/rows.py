@@ -99,9 +99,26 @@ def count_without_destination(session: Session, known: Collection[str]) -> dict[
 
 def fail_without_destination(book: Ledger, known: Collection[str]) -> int:
     """Fail what waits for a destination that nobody delivers to; return how many objects."""
+    names = book.session.scalars(
+        sa.select(OutboxRow.destination)
+        .where(OutboxRow.state.in_(_WAITS), OutboxRow.destination.not_in(known))
+        .distinct()
+    ).all()
+    return sum(
+        fail_waiting(
+            book,
+            sa.and_(OutboxRow.state.in_(_WAITS), OutboxRow.destination == name),
+            error=str(UnknownDestinationError(destination=name)),
+        )
+        for name in names
+    )
+
+
+def fail_waiting(book: Ledger, fits: sa.ColumnElement[bool], *, error: str) -> int:
+    """Fail what waits and fits, until an operator asks for it; return how many objects."""
     found = book.session.execute(
         sa.select(OutboxRow.id, OutboxRow.job_id)
-        .where(OutboxRow.state.in_(_WAITS), OutboxRow.destination.not_in(known))
+        .where(fits)
         .order_by(OutboxRow.job_id, OutboxRow.id)
     ).all()
     failed = 0
@@ -109,7 +126,6 @@ def fail_without_destination(book: Ledger, known: Collection[str]) -> int:
         job = book.job(job_id)
         row = locked_row(book, row_id)
         if row.state in _WAITS:
-            error = UnknownDestinationError(destination=row.destination)
-            give_up_row(book, row, job, error=str(error))
+            give_up_row(book, row, job, error=error)
             failed += 1
     return failed

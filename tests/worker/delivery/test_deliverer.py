@@ -25,8 +25,11 @@ from schemas.tables import OutboxRow
 from tests.fakes import Drop, FakePacs
 from tests.orthanc import wait_for
 from tests.worker.delivery.owing import SECTION, Owing, peer
+from worker.delivery.circuit import Circuit
 from worker.delivery.deliverer import Deliverer
 from worker.delivery.objects import ResultFiles
+from worker.delivery.scu import VERIFICATION
+from worker.delivery.statuses import retry_policy
 from worker.logs import configure_logging
 from worker.queue.outbox import Outbox
 from worker.reporting.structured_report import build_structured_report
@@ -156,6 +159,118 @@ def test_while_a_pacs_is_down_one_object_knocks_for_all(owing: Owing, pacs: Fake
     assert sum(row.attempt for row in rows) == 1
 
 
+def test_a_pacs_that_is_away_is_asked_by_echo_and_costs_no_attempts(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    jobs = [owing.owe("pacs")[0] for _ in range(3)]
+    pacs.go_down()
+    deliverer = owing.deliverer(peer("pacs", pacs.port))
+    for _ in range(30):
+        owing.deliver_all(deliverer)
+        owing.clock.forward(minutes=2)
+    assert sum(row.attempt for job in jobs for row in owing.queue.job(job.job_id).destinations) == 1
+    pacs.come_up()
+
+    owing.deliver_all(deliverer)
+
+    assert pacs.echo_count == 1
+    assert {owing.state(job) for job in jobs} == {JobState.DELIVERED}
+
+
+def test_what_was_put_off_for_long_goes_at_once_when_the_pacs_is_back(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    job, _ = owing.owe("pacs", kinds=[ObjectKind.SC])
+    pacs.always_answer(0xA700)
+    deliverer = owing.deliverer(peer("pacs", pacs.port))
+    for _ in range(20):
+        owing.deliver_all(deliverer)
+        owing.clock.forward(minutes=15)
+    owing.deliver_all(deliverer)
+    (row,) = owing.queue.job(job.job_id).destinations
+    assert row.run_after is not None
+    assert row.run_after - owing.clock() > timedelta(minutes=10)
+    pacs.always_answer(0x0000)
+
+    owing.clock.forward(minutes=1)
+    owing.deliver_all(deliverer)
+
+    assert owing.state(job) is JobState.DELIVERED
+
+
+def test_a_pacs_that_is_back_gets_no_sooner_what_it_does_not_understand(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    odd, _ = owing.owe("pacs", kinds=[ObjectKind.SC])
+    later, _ = owing.owe("pacs", kinds=[ObjectKind.SC])
+    pacs.answer(0xC001, 0xA700)
+    deliverer = owing.deliverer(
+        peer("pacs", pacs.port), section=SECTION.model_copy(update={"first_retry_seconds": 600})
+    )
+    owing.deliver_all(deliverer)
+
+    owing.clock.forward(minutes=1)
+    owing.deliver_all(deliverer)
+
+    assert owing.state(later) is JobState.DELIVERED
+    assert owing.state(odd) is JobState.DELIVERING
+
+
+def test_a_pacs_without_anything_to_get_is_not_asked(owing: Owing, pacs: FakePacs) -> None:
+    job, _ = owing.owe("pacs")
+    pacs.go_down()
+    deliverer = owing.deliverer(peer("pacs", pacs.port))
+    owing.deliver_all(deliverer)
+    owing.queue.cancel(job.job_id, reason="test image")
+    pacs.come_up()
+    owing.clock.forward(minutes=2)
+
+    owing.deliver_all(deliverer)
+
+    assert pacs.echo_count == 0
+
+
+def test_a_pacs_that_refuses_the_echo_itself_is_back(owing: Owing, pacs: FakePacs) -> None:
+    job, _ = owing.owe("pacs")
+    pacs.go_down()
+    deliverer = owing.deliverer(peer("pacs", pacs.port))
+    owing.deliver_all(deliverer)
+    pacs.refuse(VERIFICATION)
+    pacs.come_up()
+    owing.clock.forward(minutes=2)
+
+    owing.deliver_all(deliverer)
+
+    assert owing.state(job) is JobState.DELIVERED
+
+
+def test_the_pauses_between_two_echoes_grow_to_a_minute_and_are_not_in_step(
+    owing: Owing, pacs: FakePacs
+) -> None:
+    pacs.go_down()
+    clock, pauses = owing.clock, []
+    circuit = Circuit(
+        peer("pacs", pacs.port),
+        ae_title="BONEAGE",
+        connect_timeout_seconds=5,
+        policy=retry_policy(SECTION),
+        now=clock,
+    )
+    circuit.trip()
+    for _ in range(8):
+        began = clock()
+        while not circuit.is_due:
+            clock.forward(seconds=0.5)
+        pauses.append((clock() - began).total_seconds())
+        assert not circuit.probe()
+
+    limits = [5, 10, 20, 40, 60, 60, 60, 60]
+    assert all(
+        0.8 * limit <= pause <= limit + 0.5 for pause, limit in zip(pauses, limits, strict=True)
+    )
+    assert len(set(pauses[4:])) > 1
+
+
 def test_a_pacs_that_stays_away_longer_than_we_wait_calls_an_operator(
     owing: Owing, pacs: FakePacs
 ) -> None:
@@ -227,7 +342,7 @@ def test_a_clock_that_is_set_back_does_not_make_a_lane_rest_for_hours(
     owing.deliver_all(deliverer)
 
     assert owing.state(later) is JobState.DELIVERED
-    assert owing.state(job) is JobState.DELIVERING
+    assert owing.state(job) is JobState.DELIVERED
 
 
 def test_one_pacs_that_never_answers_holds_up_nobody_else(owing: Owing, pacs: FakePacs) -> None:

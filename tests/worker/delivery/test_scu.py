@@ -1,5 +1,10 @@
+import socket
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pydicom import dcmread
@@ -14,7 +19,12 @@ from schemas.config import PeerSection
 from tests.builders import hand_radiograph, write_file
 from tests.fakes import Drop, FakePacs
 from worker.delivery.errors import NoAnswerError, PeerUnreachableError
-from worker.delivery.scu import Association, StoredObject, open_association
+from worker.delivery.scu import (
+    VERIFICATION,
+    Association,
+    StoredObject,
+    open_association,
+)
 
 DX = str(DigitalXRayImageStorageForPresentation)
 
@@ -165,3 +175,119 @@ def test_a_peer_that_stops_reading_does_not_hold_us_for_ever(
 
     with pytest.raises(NoAnswerError):
         association.store(file)
+
+
+class SlowLine:
+    """A line to ``port`` that lets a few bytes through at a time, so that none is ever silent."""
+
+    # there: fewer than that, the kernel would not call progress
+    _SLOW_BYTES: ClassVar = {"there": 16384, "back": 1}
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._is_over = threading.Event()
+        self._slow = {"there": False, "back": False}
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self.port = self._listening.getsockname()[1]
+        self._threads: list[threading.Thread] = []
+        self._start(self._join_ends)
+
+    def slow_down(self, way: str) -> None:
+        self._slow[way] = True
+
+    def close(self) -> None:
+        self._is_over.set()
+        self._listening.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        self._threads.append(threading.Thread(target=target, args=arguments, daemon=True))
+        self._threads[-1].start()
+
+    def _join_ends(self) -> None:
+        ours, _ = self._listening.accept()
+        theirs = socket.create_connection(("127.0.0.1", self._port))
+        for end in (ours, theirs):
+            end.settimeout(0.05)
+        self._start(self._carry, ours, theirs, "there")
+        self._carry(theirs, ours, "back")
+        ours.close()
+        theirs.close()
+
+    def _carry(self, source: socket.socket, target: socket.socket, way: str) -> None:
+        with suppress(OSError):
+            while not self._is_over.is_set():
+                try:
+                    got = source.recv(self._SLOW_BYTES[way] if self._slow[way] else 65536)
+                except TimeoutError:
+                    continue
+                if not got:
+                    break
+                target.sendall(got)
+                if self._slow[way]:
+                    self._is_over.wait(0.05)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def slow_line(port: int) -> Iterator[SlowLine]:
+    with closing(SlowLine(port)) as line:
+        yield line
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_a_peer_that_moves_a_byte_now_and_then_is_cut_at_the_limit(
+    pacs: FakePacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Each byte is a sign of life to the socket: its own limits would wait for hours."""
+    monkeypatch.setattr("worker.delivery.scu.SLOWEST_BYTES_PER_SECOND", 1e9)
+    large = hand_radiograph(PixelData=bytes(12_000_000), Rows=2000, Columns=3000)
+    file = StoredObject(
+        path=write_file(large, tmp_path / "large.dcm"),
+        sop_class_uid=DX,
+        sop_instance_uid=large.SOPInstanceUID,
+        transfer_syntax_uid=large.file_meta.TransferSyntaxUID,
+    )
+    with slow_line(pacs.port) as line:
+        association = associate(line.port, answer_seconds=1)
+        line.slow_down(way)
+        began = time.monotonic()
+
+        with pytest.raises(NoAnswerError):
+            association.store(file)
+
+        assert time.monotonic() - began < 8
+
+
+def test_a_peer_that_negotiates_byte_by_byte_is_unreachable(pacs: FakePacs) -> None:
+    with slow_line(pacs.port) as line:
+        line.slow_down("back")
+        began = time.monotonic()
+
+        with pytest.raises(PeerUnreachableError, match="did not answer in time"):
+            open_association(
+                PeerSection(name="pacs", ae_title="PACS", port=line.port),
+                ae_title="BONEAGE",
+                sop_class_uids=[DX],
+                connect_timeout_seconds=0.5,
+            )
+
+        assert time.monotonic() - began < 8
+
+
+def test_an_echo_is_answered(pacs: FakePacs) -> None:
+    association = open_association(
+        PeerSection(name="pacs", ae_title="PACS", port=pacs.port),
+        ae_title="BONEAGE",
+        sop_class_uids=[VERIFICATION],
+        connect_timeout_seconds=5,
+    )
+
+    assert association.echo() == 0x0000
+
+    association.release()
+    with pytest.raises(NoAnswerError):
+        association.echo()
