@@ -33,13 +33,15 @@ check: $(VENV)/.develop-ready
 readme: $(VENV)/.develop-ready
 	$(BIN)/python -m tests.readme_table
 
-# OHIF (50 MB from npm) for the tests in tests/viewers; chromium and node must be there
+# OHIF (50 MB from npm) for the tests in tests/viewers; chromium and Node.js (18 or later) must be there
 viewer: .viewer/.ready
 
 .viewer/.ready:
+	@for program in node npm chromium; do command -v $$program >/dev/null || { \
+	  echo "The viewer needs $$program (Debian: sudo apt-get install chromium nodejs npm)."; exit 1; }; done
 	mkdir -p .viewer
 	cd .viewer && npm pack --silent @ohif/app@3.13.2 && tar xzf ohif-app-3.13.2.tgz && rm ohif-app-3.13.2.tgz
-	cd .viewer && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm install --silent playwright-core@1.65.1
+	cd .viewer && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm install --silent playwright-core@1.55.0
 	@touch $@
 
 # the phantom's result in viewers, into deploy/docs

@@ -14,9 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.orthanc import Orthanc
+from tests.orthanc import Orthanc, missing
 
 FOLDER = Path(os.environ.get("BONEAGE_VIEWER", Path(__file__).parents[2] / ".viewer"))
 _DIST = FOLDER / "package" / "dist"
@@ -61,20 +59,20 @@ class Seen:
 
 
 def require_viewer() -> None:
-    """Skip the test where the viewer or a browser is absent."""
+    """Skip (or fail) the test where the viewer or a browser is absent."""
     lacking = [name for name in ("chromium", "node") if shutil.which(name) is None]
     if not (_DIST / "index.html").exists():
         lacking.append(f"OHIF in {FOLDER}")
     if lacking:
-        pytest.skip(f"no {', no '.join(lacking)} (`make viewer`; Debian: chromium, nodejs)")
+        missing(f"no {', no '.join(lacking)} (`make viewer`; Debian: chromium nodejs npm)")
 
 
 def viewing_orthanc(folder: Path) -> Orthanc:
-    """Return an Orthanc with DICOMweb and its own viewer, not yet started; skip without them."""
+    """Return an Orthanc with DICOMweb and its own viewer, not yet started; else as above."""
     plugins = [_PLUGINS / f"libOrthanc{name}.so" for name in ("DicomWeb", "WebViewer")]
     absent = [plugin.name for plugin in plugins if not plugin.exists()]
     if absent:
-        pytest.skip(f"no {absent} (Debian: orthanc-dicomweb orthanc-webviewer)")
+        missing(f"no {absent} (Debian: orthanc-dicomweb orthanc-webviewer)")
     return Orthanc(
         folder,
         settings={

@@ -4,9 +4,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from pydicom.dataset import Dataset
+from pydicom.uid import ComprehensiveSRStorage
 
 from schemas.assessments import Assessment, NoAssessment
-from schemas.estimates import BoneAgeEstimate, Interval, MemberEstimate, ReleaseIdentity
+from schemas.estimates import (
+    BoneAgeEstimate,
+    Interval,
+    MemberEstimate,
+    QualityFlag,
+    ReleaseIdentity,
+)
 from schemas.images import (
     ChronologicalAge,
     DateSource,
@@ -21,6 +28,7 @@ from schemas.refusals import RefusalReason
 from schemas.results import ResultContent
 from schemas.site_profile import default_profile, parse_profile
 from worker.reporting.assessment import assess
+from worker.reporting.identities import report_uid
 from worker.reporting.local_calibration import calibrated
 
 RELEASE = ReleaseIdentity(
@@ -137,6 +145,34 @@ def of_unknown_age(header: Dataset) -> ResultContent:
         header,
         source=replace(source, chronological_age=None, missing_age=MissingAge.NO_BIRTH_DATE),
     )
+
+
+def of_contradicting_ages(header: Dataset) -> ResultContent:
+    """Return an estimate of a child whose header holds two ages, years apart."""
+    source = source_of(header)
+    return estimated(
+        header,
+        source=replace(source, chronological_age=None, missing_age=MissingAge.CONTRADICTION),
+        flags=(QualityFlag.AGE_CONTRADICTION,),
+    )
+
+
+def with_heatmap_object(header: Dataset) -> ResultContent:
+    """Return an estimate that also goes out as the heatmap alone."""
+    return estimated(header, has_heatmap_object=True)
+
+
+def superseding(header: Dataset) -> ResultContent:
+    """Return the second revision of an estimate, whose first went out in one class."""
+    first = estimated(header)
+    former = FormerReport(
+        sop_class_uid=ComprehensiveSRStorage,
+        sop_instance_uid=report_uid(first, ComprehensiveSRStorage),
+        revision=first.revision,
+        release_digest=first.release.digest,
+        profile_digest=first.profile.digest,
+    )
+    return estimated(header, revision=2, predecessors=(former,))
 
 
 def refused(header: Dataset, reason: RefusalReason = RefusalReason.NOT_A_HAND) -> ResultContent:
