@@ -9,7 +9,12 @@ from threading import Event
 from typing import Protocol
 
 from schemas.config import IntakeRule, PeerSection, RefusalObjects
-from schemas.errors import DeviceError, IsolatedJobError, LeaseLostError
+from schemas.errors import (
+    DatabaseUnavailableError,
+    DeviceError,
+    IsolatedJobError,
+    LeaseLostError,
+)
 from schemas.jobs import Claim, JobState, JobView, NewResult, ObjectKind, OutboxOrder
 from schemas.refusals import IgnoreReason, RefusalReason
 from worker.inference.decisions import (
@@ -29,6 +34,11 @@ from worker.inference.received import ReceivedImage, SpoolFileMissingError, read
 from worker.inference.resend import Change, change_between
 from worker.inference.results import new_result, result_folder, write_result
 from worker.logs import log
+
+#: before a database that could not be used is asked again
+PAUSE_SECONDS = 1.0
+#: a result takes 7 MB, most of it the page; the database needs room besides
+ROOM_BYTES = 32 * 1024 * 1024
 
 
 class InferenceQueue(Protocol):
@@ -76,7 +86,7 @@ class _Attempt:
 
 
 class InferenceWorker:
-    """Reads one job after the other. Errors of the database fly past: the lease runs out."""
+    """Reads one job after the other."""
 
     def __init__(
         self, queue: InferenceQueue, reader: ImageReader, *, root: Path, policy: InferencePolicy
@@ -85,16 +95,33 @@ class InferenceWorker:
         self._reader = reader
         self._root = root
         self._policy = policy
+        self._had_room = True
 
     def run(self, stop: Event) -> None:
         """Work until ``stop`` is set; the job in hand is finished, or given back.
+
+        While disk or database cannot take a result, nothing is claimed: that would only use up
+        the attempts of images that are sound.
 
         Raises:
             DeviceError: the accelerator is in doubt; the process should end and start again.
         """
         while not stop.is_set():
-            if not self.run_once(stop):
+            try:
+                has_worked = self._has_room() and self.run_once(stop)
+            except DatabaseUnavailableError as error:
+                log.warning("worker.waits", code=error.code)
+                stop.wait(PAUSE_SECONDS)
+                continue
+            if not has_worked:
                 stop.wait(self._policy.poll_seconds)
+
+    def _has_room(self) -> bool:
+        has_room = shutil.disk_usage(self._root).free >= ROOM_BYTES
+        if has_room != self._had_room:
+            log.warning("worker.goes_on" if has_room else "worker.no_room")
+        self._had_room = has_room
+        return has_room
 
     def run_once(self, stop: Event | None = None) -> bool:
         """Work on the oldest job that is due; say whether there was one.
@@ -106,17 +133,17 @@ class InferenceWorker:
         if claim is None:
             return False
         log.info("worker.claimed", job_id=claim.job_id, attempt=claim.attempt)
-        attempt = _Attempt(claim=claim)
+        attempt, stop = _Attempt(claim=claim), stop or Event()
         with Heartbeat(
             self._queue,
             claim,
             limits=Limits(lease=self._policy.lease, grace_seconds=self._policy.grace_seconds),
-            stop=stop or Event(),
+            stop=stop,
             on_stuck=end_process,
         ) as heartbeat:
             decision = self._decide(attempt)
             heartbeat.rest()
-            self._apply(attempt, decision)
+            self._apply(attempt, decision, stop=stop)
         if attempt.device_error is not None:
             raise attempt.device_error
         return True
@@ -225,13 +252,26 @@ class InferenceWorker:
         )
         return failure
 
-    def _apply(self, attempt: _Attempt, decision: Decision) -> None:
-        """Tell the queue; what a worker without its lease has made is thrown away."""
-        try:
-            self._settle(attempt.claim, decision)
-        except LeaseLostError as error:
-            log.warning("worker.lease_lost", job_id=attempt.claim.job_id, code=error.code)
-            shutil.rmtree(self._root / attempt.folder, ignore_errors=True)
+    def _apply(self, attempt: _Attempt, decision: Decision, *, stop: Event) -> None:
+        """Tell the queue, again if its database is away; throw away what is made without a lease.
+
+        Raises:
+            DatabaseUnavailableError: it was still away when ``stop`` was set.
+        """
+        was_heard = True
+        while True:
+            try:
+                return self._settle(attempt.claim, decision)
+            except DatabaseUnavailableError as error:
+                was_heard = False
+                log.warning("worker.waits", job_id=attempt.claim.job_id, code=error.code)
+                if stop.wait(PAUSE_SECONDS):
+                    raise
+            except LeaseLostError as error:
+                log.warning("worker.lease_lost", job_id=attempt.claim.job_id, code=error.code)
+                if was_heard:  # else it may be our own result, of which we were not told
+                    shutil.rmtree(self._root / attempt.folder, ignore_errors=True)
+                return None
 
     def _settle(self, claim: Claim, decision: Decision) -> None:
         queue = self._queue

@@ -1,9 +1,11 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,13 +14,19 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from schemas.config import IntakeRule, RefusalObjects, SrClass
-from schemas.errors import DeviceError, PermanentError, TransientError
+from schemas.errors import (
+    DatabaseUnavailableError,
+    DeviceError,
+    PermanentError,
+    TransientError,
+)
 from schemas.estimates import GateVerdict
-from schemas.jobs import JobState, JobView, ObjectKind, Outcome
+from schemas.jobs import Claim, JobState, JobView, NewResult, ObjectKind, Outcome
 from schemas.refusals import RefusalReason
 from schemas.results import CAPTURE_FILE, CONTENT_FILE, HEADER_FILE
 from tests.builders import ABSENT, another_instance, hand_pixels, hand_radiograph, real_file
 from tests.fakes import MAY_BE_READ, StubEstimator
+from tests.orthanc import wait_for
 from tests.worker.inference.conftest import Room
 from worker.reporting.structured_report import build_structured_report
 
@@ -601,3 +609,102 @@ def test_the_room_loads_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", program], check=False, cwd=REPOSITORY)
 
     assert done.returncode == 0
+
+
+# the database is away, the disk is full
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.inference.worker.PAUSE_SECONDS", 0.01)
+
+
+def work_until(room: Room, is_done: Callable[[], bool]) -> None:
+    """Let a worker run until it has come so far."""
+    stop = threading.Event()
+    thread = threading.Thread(target=room.worker().run, args=(stop,))
+    thread.start()
+    try:
+        wait_for(is_done, limit_seconds=20)
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.receive(hand_radiograph())
+    away = [DatabaseUnavailableError(found="SQLITE_FULL") for _ in range(3)]
+    settle = room.queue.settle
+
+    def settle_when_back(claim: Claim, result: NewResult) -> None:
+        if away:
+            raise away.pop()
+        settle(claim, result)
+
+    monkeypatch.setattr(room.queue, "settle", settle_when_back)
+
+    job = room.work()
+
+    assert (job.state, job.attempt, away) == (JobState.DELIVERING, 1, [])
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_result_keeps_its_files_although_nobody_heard_that_it_was_committed(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.receive(hand_radiograph())
+    settle = room.queue.settle
+
+    def settle_in_silence(claim: Claim, result: NewResult) -> None:
+        settle(claim, result)
+        raise DatabaseUnavailableError(found="the connection was lost")
+
+    monkeypatch.setattr(room.queue, "settle", settle_in_silence)
+
+    job = room.work()
+
+    assert job.state is JobState.DELIVERING
+    assert job.result_folder is not None
+    assert (room.root / job.result_folder / CONTENT_FILE).exists()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_worker_outlives_a_database_that_gives_no_jobs(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.receive(hand_radiograph())
+    away = [DatabaseUnavailableError(found="SQLITE_FULL") for _ in range(3)]
+    claim = room.queue.claim
+
+    def claim_when_back(*, lease: timedelta) -> Claim | None:
+        if away:
+            raise away.pop()
+        return claim(lease=lease)
+
+    monkeypatch.setattr(room.queue, "claim", claim_when_back)
+
+    work_until(room, lambda: room.queue.jobs()[0].state is JobState.DELIVERING)
+
+    assert away == []
+
+
+def test_no_image_is_claimed_while_the_disk_has_no_room_for_its_result(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.receive(hand_radiograph())
+    looks: list[JobState] = []
+
+    def usage(_path: Path) -> SimpleNamespace:
+        looks.append(room.queue.jobs()[0].state)
+        return SimpleNamespace(free=0 if len(looks) <= 3 else 1 << 30)
+
+    monkeypatch.setattr("worker.inference.worker.shutil.disk_usage", usage)
+
+    work_until(room, lambda: room.queue.jobs()[0].state is JobState.DELIVERING)
+
+    assert looks[:4] == [JobState.QUEUED] * 4
+    assert room.queue.jobs()[0].attempt == 1
