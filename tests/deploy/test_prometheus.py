@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
 
+from schemas.config import Config, HttpSection, StorageSection
 from schemas.phantom import CONSTANCY_AE
 from tests.deploy.programs import DEPLOY, told
 from tests.orthanc import require_program
 from tests.worker.http.conftest import Room
 from tests.worker.queue.makers import arrival, claimed, result
+from worker import app
 from worker.queue.periodic import PeriodicRuns
-
-pytest_plugins = ["tests.worker.http.conftest"]
 
 PROMETHEUS = DEPLOY / "prometheus"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "boneage.json"
@@ -60,8 +60,13 @@ def test_every_alert_has_a_test() -> None:
 
 
 @pytest.fixture
-def exposed(room: Room, client: httpx.Client) -> set[str]:
+def exposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The names of every metric, from the real /metrics of a worker that has seen everything."""
+    config = Config(storage=StorageSection(root=tmp_path), http=HttpSection(enabled=True))
+    app.prepare_database(config)
+    engine = app.engine(config)
+    room = Room(root=tmp_path, engine=engine, config=config)
+    monkeypatch.setattr(app, "_utc_now", room.clock)
     room.fill()
     room.queue.receive(arrival("2.1", calling_ae=CONSTANCY_AE))
     claim = claimed(room.queue)
@@ -69,7 +74,9 @@ def exposed(room: Room, client: httpx.Client) -> set[str]:
         claim = claimed(room.queue)
     room.queue.settle(claim, result(claim, is_phantom=True, orders=()))
     PeriodicRuns(room.engine, now=room.clock).note("backup", is_success=False)
-    families = list(text_string_to_metric_families(client.get("/metrics").text))
+    with TestClient(app.http_application(config)) as client:
+        families = list(text_string_to_metric_families(client.get("/metrics").text))
+    engine.dispose()
     samples = {sample.name for family in families for sample in family.samples}
     return samples | {family.name for family in families} | _suffixed(families)
 
