@@ -1,7 +1,8 @@
-"""Display values to the input of a network of others, in the small steps that its rule names.
+"""Display values to the input of a network with a rule of its own, in the steps that it names.
 
-The order is ``grey_levels → mask → subtract → crop to the hand → CLAHE → match histogram → frame →
-scale``; a rule leaves out what its network never had (``schemas.releases.MemberPreprocessing``).
+Networks of others have such a rule, and recipes may. The order is
+``grey_levels → mask → subtract → crop to the hand → CLAHE → match histogram → frame → scale``; a
+rule leaves out what its network never had (``schemas.releases.MemberPreprocessing``).
 Pictures are 8 bits deep between the steps, as they were where these networks were trained. Beside
 the picture goes its frame: which part of the source image it shows, so that a heatmap finds back.
 """
@@ -24,6 +25,9 @@ _PERCENTILE = 1.0
 _TILES = (8, 8)
 #: a picture whose grey levels deviate less than this is empty (Deeplasia asserts the same)
 _LEAST_DEVIATION = 1e-5
+#: mean and deviation of ImageNet's pictures (0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of the
+#: three colours), averaged for grey ones
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = 0.449, 0.226
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +187,8 @@ def frame_square(
         square = _padded(_fitted(picture, size=size))
     elif rule.framing is Framing.PAD:
         square = _padded(picture)
+    elif rule.framing is Framing.SQUASH:
+        square = picture
     else:
         square = _central_square(picture)
     if square.grey.shape == (size, size):
@@ -206,12 +212,25 @@ def scale(values: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
     deviation = float(values.std(dtype=np.float64))
     if deviation <= _LEAST_DEVIATION:
         raise FlatImageError(contrast=deviation, least=_LEAST_DEVIATION)
-    if scaling is Scaling.GREY_LEVELS:
-        return values
+    if scaling is not Scaling.Z_SCORE:
+        return _linear(values, scaling)
     scaled: NDArray[np.float32] = (values - np.float32(values.mean(dtype=np.float64))) / np.float32(
         deviation
     )
     return scaled
+
+
+def _linear(values: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
+    """Return the grey levels scaled by constants, or from the least to the greatest."""
+    if scaling is Scaling.MIN_MAX:
+        least = np.float32(values.min())
+        return (values - least) / (np.float32(values.max()) - least)
+    if scaling is Scaling.UNIT:
+        return values / np.float32(_WHITE)
+    if scaling is Scaling.IMAGENET:
+        centred = values / np.float32(_WHITE) - np.float32(_IMAGENET_MEAN)
+        return centred / np.float32(_IMAGENET_DEVIATION)
+    return values
 
 
 def prepare(
@@ -228,6 +247,14 @@ def prepare(
     Raises:
         FlatImageError: nothing but one grey level is left.
     """
+    values, frame = prepare_square(grey, hand=hand, rule=rule, size=size)
+    return scale(values, rule.scaling), frame
+
+
+def prepare_square(
+    grey: Grey, *, hand: NDArray[np.bool_] | None, rule: MemberPreprocessing, size: int
+) -> tuple[NDArray[np.float32], Frame]:
+    """Return all but the last step of ``prepare``: ``(size, size)`` 0 to 255, and its frame."""
     rows, columns = grey.shape
     whole = Frame(top=0.0, left=0.0, height=rows, width=columns)
     seen = grey if hand is None else np.where(hand, grey, 0).astype(np.uint8)
@@ -238,7 +265,4 @@ def prepare(
         picture = FramedPicture(grey=seen, frame=whole)
     clear = equalise(picture.grey, clip=rule.clahe_clip)
     matched = match_histogram(clear, reference=rule.reference_histogram)
-    values, frame = frame_square(
-        FramedPicture(grey=matched, frame=picture.frame), rule=rule, size=size
-    )
-    return scale(values, rule.scaling), frame
+    return frame_square(FramedPicture(grey=matched, frame=picture.frame), rule=rule, size=size)

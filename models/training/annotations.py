@@ -1,36 +1,83 @@
-"""The annotation table of a data folder: one row for each image, ages in months."""
+"""The annotation table of a data folder: one row for each image, ages in months.
+
+Two layouts are known. Deeplasia's: a table ``image_ID,dir,patient_ID,sex,bone_age`` beside folders
+(or zips) that are named as ``dir`` says. And that of the challenge of 2017 as RSNA and Kaggle give
+it out: ``boneage-training-dataset.csv`` (``id,boneage,male``) beside ``boneage-training-dataset/``,
+and the validation set beside it.
+"""
 
 import csv
 import hashlib
-import zipfile
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from schemas.errors import UsageError
+from schemas.errors import PermanentError
 from schemas.images import Sex
 
 #: left out by one of the published lists of this data set (data/README.md)
 LEFT_OUT = frozenset({"rsna_1435"})
 
-#: folders (zips) with labelled hands, and how they are read
-LABELLED = ("rsna_299", "rsna_half", "rsna_full")
+TABLE = "annotation.csv"
+COLUMNS = ("image_ID", "dir", "patient_ID", "sex", "bone_age")
+#: months; no bone of a hand changes after 20 years
+OLDEST_LABEL = 240.0
 
 
-class NoTrainingDataError(UsageError):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ChallengeTable:
+    """One table of the challenge: its name, its columns, the folder of its images."""
+
+    file: str
+    identifier: str
+    age: str
+    folder: str
+
+
+CHALLENGE_TABLES = (
+    _ChallengeTable(
+        file="boneage-training-dataset.csv",
+        identifier="id",
+        age="boneage",
+        folder="boneage-training-dataset",
+    ),
+    _ChallengeTable(
+        file="Bone Age Validation Dataset.csv",
+        identifier="Image ID",
+        age="Bone Age (months)",
+        folder="boneage-validation-dataset",
+    ),
+)
+_MALE = "male"
+_SEX_OF_MALE = {"true": "M", "false": "F"}
+
+
+class NoTrainingDataError(PermanentError):
     """The folder with radiographs is not there, or not complete."""
 
     code = "train.no_data"
 
     def __init__(self, *, path: Path) -> None:
         super().__init__(
-            f"{path} does not exist. Training and evaluation read annotation.csv and the zips "
-            "beside it; set BONEAGE_TEST_DATA to the folder that holds them."
+            f"{path} does not exist. Training and evaluation read annotation.csv and the zips or "
+            "folders beside it, or the layout of the RSNA challenge; set BONEAGE_TEST_DATA, or "
+            "give --data, to the folder that holds them."
         )
+
+
+class TrainingDataError(PermanentError):
+    """Rows, files or splits are wrong; all of them are named at once."""
+
+    code = "train.data"
+
+    def __init__(self, *, path: Path, problems: Sequence[str]) -> None:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(
+            f"{path} cannot be used as it stands:\n{listed}\n"
+            "Nothing was trained. Mend the rows, put the files there, or take the rows out."
+        )
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,27 +91,62 @@ class Annotation:
     age_months: float  #: bone age that a clinical report gave
 
 
-def read_annotations(data: Path) -> list[Annotation]:
-    """Return all labelled radiographs of ``annotation.csv`` that may be used, in file order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One row as it is written, not yet believed."""
+
+    where: str
+    image_id: str
+    folder: str
+    patient_id: str
+    sex: str
+    age: str
+
+
+def read_annotations(data: Path, *, table: Path | None = None) -> list[Annotation]:
+    """Return all labelled radiographs that may be used, in file order.
+
+    Args:
+        data: folder with one of the two layouts.
+        table: an annotation table in Deeplasia's columns that lies elsewhere.
 
     Raises:
-        NoTrainingDataError: the table is not there.
+        NoTrainingDataError: no table is there.
+        TrainingDataError: a row has a wrong sex or age, a value is missing, or an image comes
+            twice; every such row is named.
     """
-    path = data / "annotation.csv"
-    if not path.exists():
-        raise NoTrainingDataError(path=path)
-    with path.open(newline="", encoding="utf-8") as lines:
-        return [
-            Annotation(
-                image_id=row["image_ID"],
-                folder=row["dir"],
-                patient_id=row["patient_ID"],
-                sex=Sex(row["sex"]),
-                age_months=float(row["bone_age"]),
+    path, rows = _open_rows(data, table)
+    annotations: list[Annotation] = []
+    problems: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        if row.patient_id in LEFT_OUT:
+            continue
+        wrong = _wrong_with(row)
+        if (row.folder, row.image_id) in seen:
+            wrong.append(f"{row.where}: image {row.image_id!r} in {row.folder!r} comes twice")
+        seen.add((row.folder, row.image_id))
+        problems += wrong
+        if not wrong:
+            annotations.append(
+                Annotation(
+                    image_id=row.image_id,
+                    folder=row.folder,
+                    patient_id=row.patient_id,
+                    sex=Sex(row.sex),
+                    age_months=float(row.age),
+                )
             )
-            for row in csv.DictReader(lines)
-            if row["patient_ID"] not in LEFT_OUT
-        ]
+    if problems:
+        raise TrainingDataError(path=path, problems=problems)
+    return annotations
+
+
+def is_challenge_layout(data: Path) -> bool:
+    """Say whether a folder is laid out as the challenge gives it out."""
+    return not (data / TABLE).exists() and any(
+        (data / one.file).exists() for one in CHALLENGE_TABLES
+    )
 
 
 def digest_of_annotations(annotations: Sequence[Annotation]) -> str:
@@ -76,26 +158,70 @@ def digest_of_annotations(annotations: Sequence[Annotation]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-class RadiographArchive:
-    """The zips of a data folder, opened once each.
+def _open_rows(data: Path, table: Path | None) -> tuple[Path, Iterator[_Row]]:
+    if table is None and is_challenge_layout(data):
+        return data, _challenge_rows(data)
+    path = table or data / TABLE
+    if not path.exists():
+        raise NoTrainingDataError(path=path)
+    return path, _table_rows(path)
 
-    Raises:
-        NoTrainingDataError: on the first read from a zip that is not there.
-    """
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
-        self._zips: dict[str, zipfile.ZipFile] = {}
+def _table_rows(path: Path) -> Iterator[_Row]:
+    for where, row in _lines_of(path, COLUMNS):
+        yield _Row(
+            where=where,
+            image_id=row["image_ID"],
+            folder=row["dir"],
+            patient_id=row["patient_ID"],
+            sex=row["sex"],
+            age=row["bone_age"],
+        )
 
-    def read(self, *, folder: str, image_id: str) -> NDArray[np.uint8]:
-        """Return one decoded image, ``(rows, columns)`` uint8, bone bright."""
-        path = self._data / f"{folder}.zip"
-        if folder not in self._zips:
-            if not path.exists():
-                raise NoTrainingDataError(path=path)
-            self._zips[folder] = zipfile.ZipFile(path)
-        stored = self._zips[folder].read(f"{folder}/{image_id}")
-        pixels = cv2.imdecode(np.frombuffer(stored, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
-        if pixels is None:
-            raise NoTrainingDataError(path=path / folder / image_id)
-        return np.asarray(pixels, dtype=np.uint8)
+
+def _challenge_rows(data: Path) -> Iterator[_Row]:
+    for table in CHALLENGE_TABLES:
+        path = data / table.file
+        if not path.exists():
+            continue
+        for where, row in _lines_of(path, (table.identifier, table.age, _MALE)):
+            yield _Row(
+                where=where,
+                image_id=f"{row[table.identifier]}.png",
+                folder=table.folder,
+                patient_id=f"rsna_{row[table.identifier]}",
+                sex=_SEX_OF_MALE.get(row[_MALE].lower(), row[_MALE]),
+                age=row[table.age],
+            )
+
+
+def _lines_of(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
+        if missing:
+            raise TrainingDataError(path=path, problems=[f"no column {name}" for name in missing])
+        for number, row in enumerate(reader, start=2):
+            texts = {name: (value or "").strip() for name, value in row.items() if name}
+            yield f"{path.name} line {number}", texts
+
+
+def _wrong_with(row: _Row) -> list[str]:
+    problems = []
+    if not (row.image_id and row.folder and row.patient_id):
+        problems.append(f"{row.where}: image, folder or patient is empty")
+    if row.sex not in set(Sex):
+        problems.append(f"{row.where}: sex is {row.sex!r}, but only M and F can be used")
+    if not _is_age(row.age):
+        problems.append(
+            f"{row.where}: bone age is {row.age!r}, but only 0 to {OLDEST_LABEL:.0f} months can be"
+        )
+    return problems
+
+
+def _is_age(text: str) -> bool:
+    try:
+        months = float(text)
+    except ValueError:
+        return False
+    return math.isfinite(months) and 0 <= months <= OLDEST_LABEL

@@ -1,72 +1,132 @@
 """Changes of a training image that must not change the bone age.
 
-Shift, rotation, scale and stretch stand for how the hand lay and how the image was squashed;
-brightness, contrast and gamma for the curves that detectors and VOI LUTs apply; the frame for
-collimation and burned-in borders.
+Shift, rotation, scale, stretch and shear stand for how the hand lay and how the image was
+squashed; brightness, contrast, gamma, sharpening and local equalisation for the curves that
+detectors and VOI LUTs apply; the frame for collimation and burned-in borders.
 """
-
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 WIDE_ROTATION = 45.0  #: degrees; a hand laid down carelessly
+_WHITE = 255.0
+
+Unit = NDArray[np.float32]  #: ``(size, size)`` 0.0 air … 1.0 bone
+
+#: UniformAugment's operations and the range that the magnitude of each is drawn from
+#: (Lingchen et al. 2020, arXiv 2003.14348, as boneAge_predict set it up: shares and degrees)
+_UNIFORM = {
+    "shear_x": 0.3,
+    "shear_y": 0.3,
+    "shift_x": 0.45,
+    "shift_y": 0.45,
+    "rotate": 30.0,
+    "flip": 1.0,
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Augmentation:
+class Augmentation(BaseModel):
     """How far a training image may be changed; probabilities are shares of images."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    placed: float = Field(default=1.0, ge=0, le=1)  #: share that is moved at all
     flip: float = 0.5
     black_margin: float = 0.5  #: share with black, not repeated, pixels beyond the edge
     rotation_degrees: float = 20.0
+    one_sided: bool = False  #: turned in one direction alone
     wide_rotation: float = 0.1  #: share rotated by up to ``WIDE_ROTATION`` instead
-    scale: float = 0.15
+    scale_from: float = 0.85
+    scale_to: float = 1.15
     stretch: float = 0.08  #: relative change of the aspect
+    shear_degrees: float = 0.0
     shift: float = 0.10
+    shrink: float = 0.0  #: share with a black margin of a twelfth of the result on each side
     brightness: float = 0.10
     contrast: float = 0.20
     intensity: float = 0.6  #: share with brightness and contrast changed
     gamma_from: float = 0.5
     gamma_to: float = 2.0
     gamma: float = 0.4  #: share with gamma changed
+    clahe: float = 0.0  #: share equalised on 8 by 8 tiles, instead of a change of gamma
+    clahe_clip: float = 3.0
+    sharpen: float = 0.0  #: share sharpened
     frame: float = 0.08  #: share with a constant border
     frame_width: float = 0.12  #: widest border, share of the side
+    uniform_operations: int = 0  #: of UniformAugment, drawn for each image
 
 
-def _place(
-    unit: NDArray[np.float32], options: Augmentation, random: np.random.Generator
-) -> NDArray[np.float32]:
-    size = unit.shape[0]
+_SHRUNK = 10 / 12  #: boneAge_predict pads 500 pixels by 50 on each side
+
+
+def augment(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
+    """Return a changed copy of a square unit-range image, 0.0 air … 1.0 bone, same size."""
+    changed = _place(unit, options, random)
+    for _ in range(options.uniform_operations):
+        changed = _uniform_operation(changed, random)
+    return _frame(_sharpen(_shade(changed, options, random), options, random), options, random)
+
+
+def _place(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
+    if random.random() >= options.placed:
+        return unit
     wide = random.random() < options.wide_rotation
     degrees = WIDE_ROTATION if wide else options.rotation_degrees
-    angle = np.deg2rad(random.uniform(-degrees, degrees))
-    zoom = 1 + random.uniform(-options.scale, options.scale)
+    angle = np.deg2rad(random.uniform(0.0 if options.one_sided else -degrees, degrees))
+    zoom = random.uniform(options.scale_from, options.scale_to)
+    if options.shrink and random.random() < options.shrink:
+        zoom *= _SHRUNK
     stretch = 1 + random.uniform(-options.stretch, options.stretch)
+    slant = np.tan(np.deg2rad(random.uniform(-options.shear_degrees, options.shear_degrees)))
     mirror = -1.0 if random.random() < options.flip else 1.0
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = turn @ np.diag([mirror * zoom * stretch, zoom / stretch])
+    shear = np.array([[1.0, slant], [0.0, 1.0]])
+    matrix = turn @ shear @ np.diag([mirror * zoom * stretch, zoom / stretch])
+    move = random.uniform(-options.shift, options.shift, size=2) * unit.shape[0]
+    return _warped(unit, matrix, move=move, black=random.random() < options.black_margin)
+
+
+def _warped(
+    unit: Unit, matrix: NDArray[np.float64], *, move: NDArray[np.float64], black: bool
+) -> Unit:
+    size = unit.shape[0]
     centre = np.full(2, (size - 1) / 2)
-    move = random.uniform(-options.shift, options.shift, size=2) * size
     offset = centre - matrix @ centre + move
-    affine = np.column_stack([matrix, offset])
     placed = cv2.warpAffine(
         unit,
-        affine,
+        np.column_stack([matrix, offset]),
         (size, size),
         flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT
-        if random.random() < options.black_margin
-        else cv2.BORDER_REPLICATE,
+        borderMode=cv2.BORDER_CONSTANT if black else cv2.BORDER_REPLICATE,
     )
     return np.asarray(placed, dtype=np.float32)
 
 
-def _shade(
-    unit: NDArray[np.float32], options: Augmentation, random: np.random.Generator
-) -> NDArray[np.float32]:
-    if random.random() < options.gamma:
+def _uniform_operation(unit: Unit, random: np.random.Generator) -> Unit:
+    """Return the image after one operation, drawn with its probability and its magnitude."""
+    name = str(random.choice(list(_UNIFORM)))
+    magnitude = random.uniform(-_UNIFORM[name], _UNIFORM[name])
+    if random.random() >= random.random():  # the probability is drawn, too
+        return unit
+    if name == "flip":
+        return np.ascontiguousarray(unit[:, ::-1])
+    angle = np.deg2rad(magnitude) if name == "rotate" else 0.0
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix += np.array(
+        [[0.0, magnitude * (name == "shear_x")], [magnitude * (name == "shear_y"), 0.0]]
+    )
+    shift = np.array([magnitude * (name == "shift_x"), magnitude * (name == "shift_y")])
+    return _warped(unit, matrix, move=shift * unit.shape[0], black=True)
+
+
+def _shade(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
+    if options.clahe and random.random() < options.clahe:
+        equalise = cv2.createCLAHE(clipLimit=options.clahe_clip, tileGridSize=(8, 8))
+        grey = np.rint(unit * _WHITE).astype(np.uint8)
+        unit = np.asarray(equalise.apply(grey), dtype=np.float32) / np.float32(_WHITE)
+    elif random.random() < options.gamma:
         exponent = np.exp(random.uniform(np.log(options.gamma_from), np.log(options.gamma_to)))
         unit = np.power(unit, np.float32(exponent))
     if random.random() < options.intensity:
@@ -76,9 +136,17 @@ def _shade(
     return unit.astype(np.float32, copy=False)
 
 
-def _frame(
-    unit: NDArray[np.float32], options: Augmentation, random: np.random.Generator
-) -> NDArray[np.float32]:
+def _sharpen(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
+    if not options.sharpen or random.random() >= options.sharpen:
+        return unit
+    share, lightness = random.uniform(0.5, 0.75), random.uniform(0.5, 1.0)
+    kernel = np.full((3, 3), -1.0)
+    kernel[1, 1] = 8.0 + lightness
+    sharp = cv2.filter2D(unit, -1, kernel)
+    return np.clip((1 - share) * unit + share * sharp, 0.0, 1.0).astype(np.float32)
+
+
+def _frame(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
     if random.random() >= options.frame:
         return unit
     size = unit.shape[0]
@@ -87,10 +155,3 @@ def _frame(
     rows, columns = slice(top, size - bottom), slice(left, size - right)
     framed[rows, columns] = unit[rows, columns]
     return framed
-
-
-def augment(
-    unit: NDArray[np.float32], options: Augmentation, random: np.random.Generator
-) -> NDArray[np.float32]:
-    """Return a changed copy of a square unit-range image, 0.0 air … 1.0 bone, same size."""
-    return _frame(_shade(_place(unit, options, random), options, random), options, random)

@@ -1,81 +1,33 @@
-"""Radiographs as tensors: prepared once for each size by the serving code, kept on disk."""
+"""The children of a run as batches: image, sex and age, at the size of each pass."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 
 from models.training.annotations import Annotation
 from models.training.augmentation import Augmentation, augment
 from models.training.cohort import Cohort
+from models.training.prepared import (
+    Preparation,
+    Progress,
+    UnitImages,
+    open_images,
+    prepare_images,
+)
 from models.training.recipe import Recipe
 from models.training.split import Part
-from models.transforms import normalise, resize_unit_range, to_working_image
 from schemas.images import Sex
-from schemas.releases import PreprocessingRule
 
 Example = tuple[Tensor, Tensor, Tensor]
 
-
-def _cache_path(
-    cache: Path, annotations: Sequence[Annotation], size: int, rule: PreprocessingRule
-) -> Path:
-    names = "\n".join(f"{one.folder}/{one.image_id}" for one in annotations)
-    key = hashlib.sha256(f"{size}\n{rule.model_dump_json()}\n{names}".encode()).hexdigest()[:16]
-    return cache / f"unit-{size}-{key}.npy"
-
-
-def prepare_images(
-    cohort: Cohort,
-    annotations: Sequence[Annotation],
-    *,
-    size: int,
-    rule: PreprocessingRule,
-    cache: Path,
-) -> NDArray[np.float16]:
-    """Return all images at one size, decoded and scaled on the first call, mapped after that.
-
-    Returns:
-        ``(image, size, size)`` float16, 0.0 air … 1.0 bone, memory-mapped, read-only.
-    """
-    path = _cache_path(cache, annotations, size, rule)
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        if size == rule.working_size:
-            _write_images(path, _decode(cohort, annotations, rule), len(annotations), size)
-        else:
-            working = prepare_images(
-                cohort, annotations, size=rule.working_size, rule=rule, cache=cache
-            )
-            resized = (resize_unit_range(one.astype(np.float32), size=size) for one in working)
-            _write_images(path, resized, len(annotations), size)
-    prepared: NDArray[np.float16] = np.load(path, mmap_mode="r")
-    return prepared
-
-
-def _decode(
-    cohort: Cohort, annotations: Sequence[Annotation], rule: PreprocessingRule
-) -> Iterator[NDArray[np.float32]]:
-    archive = cohort.open_archive()
-    for one in annotations:
-        pixels = archive.read(folder=one.folder, image_id=one.image_id)
-        yield to_working_image(pixels, rule=rule)
-
-
-def _write_images(path: Path, images: Iterable[NDArray[np.float32]], count: int, size: int) -> None:
-    beside = path.with_suffix(".part")
-    shape = (count, size, size)
-    kept = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float16, shape=shape)
-    for index, image in enumerate(images):
-        kept[index] = image
-    kept.flush()
-    beside.rename(path)
+#: upper edges of the age bins that balanced sampling draws from alike often, months: quarters of
+#: 0 to 228, as boneAge_predict has them
+AGE_BINS = (57.0, 114.0, 171.0, 1000.0)
 
 
 class Radiographs(Dataset[Example]):
@@ -87,16 +39,16 @@ class Radiographs(Dataset[Example]):
 
     def __init__(
         self,
-        images: NDArray[np.float16],
+        images: UnitImages,
         annotations: Sequence[Annotation],
         *,
-        rule: PreprocessingRule,
+        how: Preparation,
         augmentation: Augmentation | None = None,
         seed: tuple[int, int] = (0, 0),
     ) -> None:
         self._images = images
         self._annotations = annotations
-        self._rule = rule
+        self._how = how
         self._augmentation = augmentation
         self._seed = seed  # (run, pass)
 
@@ -104,30 +56,38 @@ class Radiographs(Dataset[Example]):
         return len(self._annotations)
 
     def __getitem__(self, index: int) -> Example:
-        """Return image ``(1, size, size)``, sex ``(1,)`` and age in months ``()``."""
+        """Return image ``(channels, size, size)``, sex ``(1,)`` and age in months ``()``."""
         one = self._annotations[index]
-        unit = np.asarray(self._images[index], dtype=np.float32)
+        unit = self._images[index]
         if self._augmentation is not None:
             random = np.random.default_rng((*self._seed, index))
             unit = augment(unit, self._augmentation, random)
-        image = torch.from_numpy(normalise(unit, rule=self._rule)).unsqueeze(0)
         sex = torch.tensor([1.0 if one.sex is Sex.MALE else 0.0])
-        return image, sex, torch.tensor(one.age_months, dtype=torch.float32)
+        return self._how.to_input(unit), sex, torch.tensor(one.age_months, dtype=torch.float32)
+
+
+def balanced_weights(ages: Sequence[float]) -> list[float]:
+    """Return a weight for each child, the same sum in each age bin that has any."""
+    bins = np.searchsorted(AGE_BINS, ages, side="right")
+    counts = np.bincount(bins, minlength=len(AGE_BINS))
+    return [1.0 / counts[one] for one in bins]
 
 
 class RadiographModule(lightning.LightningDataModule):
     """Training and validation children at the size that the recipe asks for in each pass."""
 
     def __init__(
-        self, recipe: Recipe, *, cohort: Cohort, cache: Path, rule: PreprocessingRule
+        self, recipe: Recipe, *, cohort: Cohort, cache: Path, progress: Progress = lambda *_: None
     ) -> None:
         super().__init__()
         self._recipe = recipe
-        self._cohort = cohort
         self._cache = cache
-        self._rule = rule
-        self.training = cohort.select(Part.TRAIN)
-        self.validation = cohort.select(Part.VALIDATE)
+        self._progress = progress
+        self._how = Preparation.of(recipe, cohort)
+        most = recipe.images.children or None
+        folders = recipe.images.folders
+        self.training = cohort.select(Part.TRAIN, folders=folders)[:most]
+        self.validation = cohort.select(Part.VALIDATE, folders=folders)[:most]
 
     @property
     def age_mean_months(self) -> float:
@@ -136,47 +96,59 @@ class RadiographModule(lightning.LightningDataModule):
 
     @property
     def age_sd_months(self) -> float:
-        """Standard deviation of the training children's ages."""
-        return float(np.std([one.age_months for one in self.training]))
+        """Standard deviation of the training children's ages; 1 where all are of one age."""
+        return float(np.std([one.age_months for one in self.training])) or 1.0
 
-    @property
-    def steps_in_a_pass(self) -> int:
-        """Optimiser steps in one pass; an incomplete last batch is left out."""
-        return len(self.training) // self._recipe.batch_size
+    def prepare_data(self) -> None:
+        """Prepare every size before the run; one process of each host does it."""
+        if self._recipe.images.cache == "none":
+            return
+        for size in dict.fromkeys(stage.size for stage in self._recipe.stages):
+            for part in (self.training, self.validation):
+                prepare_images(
+                    self._how, part, size=size, cache=self._cache, progress=self._progress
+                )
 
-    def _images(self, annotations: Sequence[Annotation], size: int) -> NDArray[np.float16]:
-        return prepare_images(
-            self._cohort, annotations, size=size, rule=self._rule, cache=self._cache
-        )
+    def _images(self, annotations: Sequence[Annotation]) -> UnitImages:
+        size = self._recipe.size_at(self._epoch())
+        kept = self._recipe.images.cache
+        return open_images(self._how, annotations, size=size, cache=self._cache, kept=kept)
 
     def _epoch(self) -> int:
         return 0 if self.trainer is None else self.trainer.current_epoch
 
+    def _balanced(self, order: torch.Generator) -> Sampler[int] | None:
+        if self._recipe.images.balance == "none":
+            return None
+        weights = balanced_weights([one.age_months for one in self.training])
+        count = self._recipe.images.images_in_a_pass or len(weights)
+        return WeightedRandomSampler(weights, count, generator=order)
+
     def train_dataloader(self) -> DataLoader[Example]:
-        """Return shuffled, augmented batches at this pass's size."""
+        """Return shuffled or balanced, augmented batches at this pass's size."""
         epoch = self._epoch()
         dataset = Radiographs(
-            self._images(self.training, self._recipe.size_at(epoch)),
+            self._images(self.training),
             self.training,
-            rule=self._rule,
+            how=self._how,
             augmentation=self._recipe.augmentation,
             seed=(self._recipe.seed, epoch),
         )
         order = torch.Generator().manual_seed(self._recipe.seed * 1000 + epoch)
+        sampler = self._balanced(order)
         return DataLoader(
             dataset,
             batch_size=self._recipe.batch_size,
-            shuffle=True,
+            shuffle=sampler is None,
+            sampler=sampler,
             generator=order,
-            drop_last=True,
+            drop_last=len(self.training) >= self._recipe.batch_size,
             num_workers=self._recipe.workers,
         )
 
     def val_dataloader(self) -> DataLoader[Example]:
         """Return the validation children at this pass's size, unchanged."""
-        dataset = Radiographs(
-            self._images(self.validation, self._recipe.size_at(self._epoch())),
-            self.validation,
-            rule=self._rule,
+        dataset = Radiographs(self._images(self.validation), self.validation, how=self._how)
+        return DataLoader(
+            dataset, batch_size=self._recipe.batch_size, num_workers=self._recipe.workers
         )
-        return DataLoader(dataset, batch_size=self._recipe.batch_size)

@@ -1,60 +1,174 @@
-"""One recipe, one run: everything that decides what a member becomes, in one TOML file."""
+"""What a recipe may say: everything that decides what a member becomes. A recipe is data."""
 
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.training.augmentation import Augmentation
-from schemas.errors import UsageError
+from models.transforms import DEFAULT_RULE
+from schemas.releases import MemberPreprocessing, NetworkHead, PreprocessingRule, SexMode
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+#: what is measured on the validation part after each pass → which way is better
+WATCHABLE: dict[str, Literal["min", "max"]] = {
+    "val_loss": "min",
+    "val_mae_months": "min",
+    "val_rmse_months": "min",
+    "val_pearson": "max",
+    "val_sex_accuracy": "max",
+    "val_sex_auroc": "max",
+    "val_sex_f1": "max",
+    "val_accuracy": "max",
+    "val_f1": "max",
+    "val_auroc": "max",
+}
+#: the watched metric is logged under this name, too; there, less is always better
+WATCHED = "watched"
 
 
-class RecipeError(UsageError):
-    """A recipe cannot be used as it stands."""
-
-    code = "train.recipe"
-
-    def __init__(self, *, problem: str, recipe: str) -> None:
-        super().__init__(
-            f"Recipe {recipe}: {problem} Nothing was trained. The keys are described in "
-            "models/training/recipe.py; overrides are written key=value."
-        )
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(_Section):
     """A number of passes over the training children at one image size."""
 
-    passes: int
-    size: int  #: pixels
+    passes: int = Field(ge=1)
+    size: int = Field(ge=32, le=2048)  #: pixels
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Loss(_Section):
+    """What is made small."""
+
+    age: Literal["l1", "mse", "distribution"] = "l1"  #: the first two on z-scored ages
+    distribution_sd_months: float = Field(default=0.0, ge=0)  #: of the wanted months; 0: one month
+    age_weight: float = Field(default=1.0, ge=0)
+    sex_weight: float = Field(default=0.0, ge=0)  #: of the cross-entropy of the predicted sex
+    #: both weights are learned as uncertainties (Kendall, Gal and Cipolla, arXiv 1705.07115)
+    learned_weights: bool = False
+    classes: Literal["cross_entropy", "f_measure"] = "cross_entropy"
+    #: "balanced": each class counts alike, however few its images
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+class Schedule(_Section):
+    """How the learning rate changes."""
+
+    kind: Literal["one_cycle", "plateau", "cosine_restarts", "step", "constant"] = "one_cycle"
+    passes: int = Field(default=7, ge=1)  #: until the next step or restart
+    factor: float = Field(default=0.1, gt=0, lt=1)  #: of a step, and of a plateau
+    patience: int = Field(default=10, ge=0)  #: passes without progress that make a plateau
+    cooldown: int = Field(default=0, ge=0)  #: passes after a plateau that are not judged
+    min_rate: float = Field(default=0.0, ge=0)
+
+
+class Watch(_Section):
+    """The metric that chooses the best pass, finds plateaus and may end the run."""
+
+    metric: str = ""  #: one of ``WATCHABLE``; empty: that of the task
+    patience: int = Field(default=0, ge=0)  #: passes without progress that end the run; 0: never
+
+
+class Images(_Section):
+    """Which images are read, how often, and from where."""
+
+    folders: tuple[str, ...] = ()  #: values of the column ``dir``; empty: those of the cohort
+    children: int = Field(default=0, ge=0)  #: at most so many in each part; 0: all
+    cache: Literal["disk", "memory", "none"] = "disk"  #: where prepared images are kept
+    balance: Literal["none", "age"] = "none"  #: "age": each of four age bins alike often
+    images_in_a_pass: int = Field(default=0, ge=0)  #: drawn when balanced; 0: as many as there are
+    range: Literal["image", "header"] = "image"  #: "header": of the bits stored, not of the values
+    reference_image: str = ""  #: histograms are matched to it
+    fourier: Literal["none", "magnitude", "parts"] = "none"  #: "parts": real, imaginary, magnitude
+
+
+class Recipe(_Section):
     """How one member is trained."""
 
-    name: str
-    architecture: str
-    stages: tuple[Stage, ...]
-    pretrained: bool = True  #: start from ImageNet weights
-    warm_start: str = ""  #: start from this safetensors file of a released member instead
-    seed: int = 1
-    batch_size: int = 64
-    learning_rate: float = 2e-3  #: peak of the one-cycle schedule
-    warm_up: float = 0.15  #: share of the steps until the peak
-    weight_decay: float = 0.02
-    dropout: float = 0.2
-    ema_decay: float = 0.998  #: of the averaged weights that are kept
-    clip_gradient: float = 5.0
-    hidden_features: int = 256
-    sex_features: int = 32
+    name: str = Field(pattern=r"^[\w.\-]+$")
+    summary: str = ""  #: one line for `boneage train --list`
+    task: Literal["age", "classes"] = "age"  #: "classes": an ImageFolder layout, one label each
+    architecture: str  #: any name of timm's
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    pretrained: bool = True  #: start from the ImageNet weights of an installed package
+    backbone_weights: str = ""  #: start from this file of published weights instead
+    warm_start: str = ""  #: start from this safetensors file of a finished run instead
+    #: "backbone", or a module of it: all up to and including that one keep weights and statistics
+    freeze: str = ""
+    seed: int = Field(default=1, ge=0)
+    batch_size: int = Field(default=64, ge=1)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(default=2e-3, gt=0)  #: the peak of a one-cycle schedule
+    momentum: float = Field(default=0.9, ge=0, lt=1)  #: of SGD
+    weight_decay: float = Field(default=0.02, ge=0)  #: not of biases and norms
+    warm_up: float = Field(default=0.15, ge=0, lt=1)  #: share of a one-cycle until its peak
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    ema_decay: float = Field(default=0.998, ge=0, lt=1)  #: of averaged weights; 0: no average
+    clip_gradient: float = Field(default=5.0, ge=0)  #: 0: not clipped
     precision: str = "bf16-mixed"  #: of Lightning's Trainer
-    threads: int = 0  #: CPU threads; 0: as many as there are
-    workers: int = 0  #: processes that load data
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    threads: int = Field(default=0, ge=0)  #: CPU threads; 0: as many as there are
+    workers: int = Field(default=0, ge=0)  #: processes that load data
+    #: how `boneage evaluate` may read each test image several times
+    test_augmentation: Literal["none", "five_crops", "rotations_and_flip"] = "none"
+    head: NetworkHead = NetworkHead()
+    loss: Loss = Loss()
+    schedule: Schedule = Schedule()
+    watch: Watch = Watch()
+    images: Images = Images()
+    augmentation: Augmentation = Augmentation()
+    #: how the picture is made; None: as releases of ours make it, by ``rule``
+    preprocessing: MemberPreprocessing | None = None
+    rule: PreprocessingRule = DEFAULT_RULE
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Recipe":
+        problem = next((words for wrong, words in self._misfits() if wrong), None)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    def _misfits(self) -> tuple[tuple[bool, str], ...]:
+        says_sex = self.head.sex not in (SexMode.INPUT, SexMode.NONE)
+        has_age = self.head.sex is not SexMode.ONLY
+        weighted = self.loss.sex_weight > 0 or self.loss.learned_weights
+        uses_mask = self.preprocessing is not None and self.preprocessing.use_mask
+        return (
+            (
+                self.head.distribution != (self.loss.age == "distribution") and has_age,
+                'head.distribution = true and loss.age = "distribution" belong together',
+            ),
+            (says_sex and not weighted, "the head predicts the sex: give loss.sex_weight"),
+            (weighted and not says_sex, f'head.sex = "{self.head.sex}" predicts no sex to weigh'),
+            (
+                self.metric not in self._measured(),
+                f"watch.metric = {self.metric!r} is not measured here, but {self._measured()} are",
+            ),
+            (self.task == "classes" and uses_mask, "pictures with classes have no masks"),
+            (
+                self.images.reference_image != "" and self.preprocessing is None,
+                "images.reference_image needs a [preprocessing]",
+            ),
+        )
+
+    def _measured(self) -> tuple[str, ...]:
+        """Return what is measured after each pass of such a recipe."""
+        names: tuple[str, ...] = ("val_loss",)
+        if self.task == "classes":
+            return (*names, "val_accuracy", "val_f1", "val_auroc")
+        if self.head.sex is not SexMode.ONLY:
+            names = (*names, "val_mae_months", "val_rmse_months", "val_pearson")
+        if self.head.sex not in (SexMode.INPUT, SexMode.NONE):
+            names = (*names, "val_sex_accuracy", "val_sex_auroc", "val_sex_f1")
+        return names
+
+    @property
+    def metric(self) -> str:
+        """The watched metric."""
+        if self.watch.metric:
+            return self.watch.metric
+        if self.task == "classes":
+            return "val_accuracy"
+        return "val_sex_auroc" if self.head.sex is SexMode.ONLY else "val_mae_months"
 
     @property
     def passes(self) -> int:
@@ -65,6 +179,11 @@ class Recipe:
     def input_size(self) -> int:
         """The size of the last stage: what the member reads in service."""
         return self.stages[-1].size
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return 3 if self.images.fourier == "parts" else 1
 
     def size_at(self, epoch: int) -> int:
         """Return the image size of one pass, counted from 0."""
@@ -77,78 +196,5 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values, for the record of a run."""
-        return asdict(self)
-
-
-def _parse_value(text: str) -> Any:  # noqa: ANN401 - TOML values are of any type
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _apply(table: dict[str, Any], override: str, *, recipe: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise RecipeError(problem=f"{override!r} is not key=value.", recipe=recipe)
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        table = table.setdefault(parent, {})
-    table[last] = _parse_value(text)
-
-
-def _check_keys(table: Mapping[str, Any], kind: type, *, recipe: str) -> None:
-    known = {one.name for one in fields(kind)}
-    unknown = sorted(set(table) - known)
-    if unknown:
-        problem = f"unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}."
-        raise RecipeError(problem=problem, recipe=recipe)
-
-
-def build_recipe(table: Mapping[str, Any]) -> Recipe:
-    """Return a recipe from plain values; unknown, missing or wrong keys are errors.
-
-    Raises:
-        RecipeError: says which key.
-    """
-    values = dict(table)
-    name = str(values.get("name", "(unnamed)"))
-    _check_keys(values, Recipe, recipe=name)
-    stages = values.pop("stages", ())
-    augmentation = values.pop("augmentation", {})
-    for stage in stages:
-        _check_keys(stage, Stage, recipe=name)
-    _check_keys(augmentation, Augmentation, recipe=name)
-    if not stages:
-        raise RecipeError(problem="it has no [[stages]].", recipe=name)
-    try:
-        return Recipe(
-            **values,
-            stages=tuple(Stage(**stage) for stage in stages),
-            augmentation=Augmentation(**augmentation),
-        )
-    except TypeError as error:
-        raise RecipeError(problem=f"{error}.", recipe=name) from error
-
-
-def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Return a recipe from a file, or by its name in ``models/recipes``.
-
-    Args:
-        recipe: path of a TOML file, or a name without ``.toml``.
-        overrides: ``key=value``; ``augmentation.gamma=0.2`` reaches inside a table.
-
-    Raises:
-        RecipeError: there is no such recipe, or a key is wrong.
-    """
-    path = Path(recipe)
-    if path.suffix != ".toml":
-        path = RECIPES / f"{recipe}.toml"
-    if not path.exists():
-        known = ", ".join(sorted(one.stem for one in RECIPES.glob("*.toml")))
-        raise RecipeError(problem=f"there is no {path}; shipped are {known}.", recipe=str(recipe))
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    for override in overrides:
-        _apply(table, override, recipe=path.stem)
-    table.setdefault("name", path.stem)
-    return build_recipe(table)
+        values: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return values

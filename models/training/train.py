@@ -1,217 +1,210 @@
-"""Train one member from one recipe: ``python -m models.training.train RECIPE key=value …``."""
+"""Train one member from one recipe; `boneage train` is the same on the command line."""
 
-import argparse
-import json
-import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from safetensors.torch import load_file, save_file
+from torch import nn
 
-from models.networks import BoneAgeNetwork, build_network
-from models.networks.pretrained import load_imagenet_weights
+from models.networks import BackboneShape, BoneAgeNetwork, ClassNetwork
+from models.networks.pretrained import (
+    load_backbone_file,
+    load_imagenet_weights,
+    load_start_weights,
+)
 from models.training.annotations import digest_of_annotations
 from models.training.averaging import WarmAverage
-from models.training.cohort import Cohort
+from models.training.class_folders import ClassModule
+from models.training.cohort import Cohort, check_cohort
 from models.training.data import RadiographModule
-from models.training.module import BoneAgeTraining
-from models.training.places import default_data
-from models.training.recipe import Recipe, read_recipe
-from models.transforms import DEFAULT_RULE
-from schemas.releases import PreprocessingRule
-
-WEIGHTS_FILE = "member.safetensors"
-RECORD_FILE = "run.json"
-PASSES_FILE = "passes.csv"
+from models.training.module import AgeTraining, ClassTraining, MemberTraining
+from models.training.pictures import TrainingPictures
+from models.training.prepared import Progress
+from models.training.recipe import WATCHED, Recipe
+from models.training.recipe_file import read_recipe
+from models.training.run_folder import KeepRecord, RunFolder, describe_machine
+from models.training.split import write_split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFolder:
-    """What a run leaves behind; ``build_release`` gathers several of them."""
+class Hardware:
+    """Where a run computes, in the words of Lightning's Trainer."""
 
-    path: Path
-
-    @property
-    def weights(self) -> Path:
-        """The averaged weights, safetensors."""
-        return self.path / WEIGHTS_FILE
-
-    @property
-    def record(self) -> Path:
-        """Recipe, versions, digests and errors, JSON."""
-        return self.path / RECORD_FILE
+    accelerator: str = "auto"
+    devices: str = "auto"  #: how many, or which: "2", "0,3"
+    strategy: str = "auto"  #: "ddp" and its kin for several
+    nodes: int = 1
 
 
-def _start_network(recipe: Recipe, module: RadiographModule) -> BoneAgeNetwork:
-    network = build_network(
-        recipe.architecture,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """Network, data and record of a run before its first step."""
+
+    training: MemberTraining
+    module: RadiographModule | ClassModule
+    record: dict[str, Any]
+
+
+def plan_run(recipe: Recipe, *, cohort: Cohort, cache: Path, progress: Progress) -> PlannedRun:
+    """Return all that a run needs; nothing was written.
+
+    Raises:
+        PermanentError: data, weights or network are not as the recipe needs them.
+    """
+    shape = BackboneShape(
+        architecture=recipe.architecture, channels=recipe.channels, drop_path=recipe.drop_path
+    )
+    record = {"recipe": recipe.as_dict(), **describe_machine()}
+    if recipe.task == "classes":
+        return _plan_classes(recipe, shape, record, data=cohort.data)
+    use_mask = recipe.preprocessing is not None and recipe.preprocessing.use_mask
+    check_cohort(cohort, folders=recipe.images.folders, use_mask=use_mask)
+    module = RadiographModule(recipe, cohort=cohort, cache=cache, progress=progress)
+    network = BoneAgeNetwork(
+        shape,
+        recipe.head,
         age_mean_months=module.age_mean_months,
         age_sd_months=module.age_sd_months,
-        hidden_features=recipe.hidden_features,
-        sex_features=recipe.sex_features,
         dropout=recipe.dropout,
     )
-    if recipe.warm_start:
-        network.load_state_dict(load_file(recipe.warm_start))
-    elif recipe.pretrained:
-        load_imagenet_weights(network, recipe.architecture)
-    return network.to(memory_format=torch.channels_last)
-
-
-def _commit() -> str:
-    """Return the commit of the working tree, or "unknown" outside one."""
-    told = subprocess.run(
-        ["git", "rev-parse", "HEAD"],  # noqa: S607 - whatever git the developer uses
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return told.stdout.strip() or "unknown"
-
-
-def _describe_run(
-    recipe: Recipe, module: RadiographModule, cohort: Cohort, rule: PreprocessingRule
-) -> dict[str, Any]:
-    return {
-        "recipe": recipe.as_dict(),
-        "preprocessing": rule.model_dump(),
+    _start(network, network.backbone, recipe)
+    record |= {
+        "preprocessing": recipe.rule.model_dump(),
         "age_mean_months": module.age_mean_months,
         "age_sd_months": module.age_sd_months,
         "training_children": len(module.training),
         "validation_children": len(module.validation),
         "training_data_sha256": digest_of_annotations(module.training),
         "split_sha256": cohort.split_sha256,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "timm", "lightning", "numpy")},
+        "data": str(cohort.data),
+        "masks": [str(path) for path in cohort.masks],
     }
+    training = AgeTraining(network, recipe)
+    return PlannedRun(training=training, module=module, record=record)
 
 
-class _KeepRecord(lightning.Callback):
-    """After each pass, write averaged weights and record, so that a cut-off run is of use."""
-
-    def __init__(self, folder: RunFolder, record: dict[str, Any]) -> None:
-        self._folder = folder
-        self._record = record
-
-    def on_validation_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        """Write the weights that were just validated: during validation they are the averages."""
-        if trainer.sanity_checking or not isinstance(pl_module, BoneAgeTraining):
-            return
-        state = {
-            name: value.detach().contiguous().clone()
-            for name, value in pl_module.network.state_dict().items()
-        }
-        save_file(state, self._folder.weights)
-        self._record["passes_done"] = trainer.current_epoch + 1
-        self._record["input_size"] = pl_module.size_at(trainer.current_epoch)
-        self._record["validation_mae_months"] = float(trainer.callback_metrics["val_mae_months"])
-        text = json.dumps(self._record, indent=1)
-        self._folder.record.write_text(text + "\n", encoding="utf-8")
-        self._append_pass(trainer)
-
-    def _append_pass(self, trainer: lightning.Trainer) -> None:
-        """Add a line to passes.csv, which an interrupted run goes on with."""
-        path = self._folder.path / PASSES_FILE
-        if not path.exists():
-            path.write_text("pass,size,validation_mae_months,finished_at\n", encoding="utf-8")
-        error, size = self._record["validation_mae_months"], self._record["input_size"]
-        at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-        with path.open("a", encoding="utf-8") as lines:
-            lines.write(f"{trainer.current_epoch + 1},{size},{error:.3f},{at}\n")
+def _plan_classes(
+    recipe: Recipe, shape: BackboneShape, record: dict[str, Any], *, data: Path
+) -> PlannedRun:
+    module = ClassModule(recipe, data=data)
+    network = ClassNetwork(shape, classes=len(module.classes), dropout=recipe.dropout)
+    _start(network, network.backbone, recipe)
+    record |= {
+        "classes": list(module.classes),
+        "training_images": len(module.training),
+        "validation_images": len(module.validation),
+        "data": str(data),
+    }
+    training = ClassTraining(network, recipe, weights=module.class_weights)
+    return PlannedRun(training=training, module=module, record=record)
 
 
-def train(
+def _start(network: nn.Module, backbone: nn.Module, recipe: Recipe) -> None:
+    """Give a network its first weights."""
+    if recipe.warm_start:
+        load_start_weights(network, Path(recipe.warm_start))
+    elif recipe.backbone_weights:
+        load_backbone_file(backbone, Path(recipe.backbone_weights))
+    elif recipe.pretrained:
+        load_imagenet_weights(backbone, recipe.architecture)
+    network.to(memory_format=torch.channels_last)
+
+
+def train(  # noqa: PLR0913 - what, with which data, where to, on what, and who is told
     recipe: str | Path,
     overrides: Sequence[str] = (),
     *,
     cohort: Cohort,
     runs: Path,
-    rule: PreprocessingRule = DEFAULT_RULE,
+    hardware: Hardware | None = None,
     progress: bool = True,
+    preparing: Progress = lambda *_: None,
 ) -> RunFolder:
     """Train one member; go on where an interrupted run of the same name stopped.
 
     Args:
-        recipe: name of a shipped recipe, or path of a TOML file.
+        recipe: name of a shipped recipe, path of a TOML file, or a run folder to repeat.
         overrides: ``key=value``.
-        cohort: the children, and which of them train and validate.
+        cohort: the children, and which of them train and validate; for a recipe of classes its
+            ``data`` holds the folders.
         runs: the run writes ``runs/<recipe name>``; prepared images are kept in ``runs/cache``.
-        rule: preprocessing; the release will carry it.
-        progress: show Lightning's progress bar.
+        hardware: where it computes; whatever is there by default.
+        progress: show a progress bar while training.
+        preparing: told how many images of a size are prepared.
 
     Raises:
-        RecipeError: the recipe cannot be used.
-        NoTrainingDataError: the data are not there.
+        PermanentError: recipe, data, weights or run folder cannot be used, or the loss is no
+            number; the message says which and what to do.
     """
     plan = read_recipe(recipe, overrides)
-    folder = RunFolder(path=runs / plan.name)
-    folder.path.mkdir(parents=True, exist_ok=True)
     if plan.threads:
         torch.set_num_threads(plan.threads)
     lightning.seed_everything(plan.seed, verbose=False)
-    module = RadiographModule(plan, cohort=cohort, cache=runs / "cache", rule=rule)
-    training = BoneAgeTraining(
-        _start_network(plan, module), plan, steps=module.steps_in_a_pass * plan.passes
-    )
-    record = _describe_run(plan, module, cohort, rule)
-    checkpoints = ModelCheckpoint(
-        dirpath=folder.path, filename="last", enable_version_counter=False
-    )
-    trainer = lightning.Trainer(
-        max_epochs=plan.passes,
-        precision=plan.precision,  # type: ignore[arg-type]  # checked by Lightning
-        gradient_clip_val=plan.clip_gradient,
+    run = plan_run(plan, cohort=cohort, cache=runs / "cache", progress=preparing)
+    folder = RunFolder(path=runs / plan.name)
+    folder.begin(plan)
+    if plan.task == "age":
+        write_split(cohort.parts, folder.split)
+    run.module.prepare_data()
+    run.record["overrides"] = list(overrides)
+    trainer = _build_trainer(plan, folder, run, hardware=hardware or Hardware(), progress=progress)
+    trainer.fit(run.training, run.module, ckpt_path=folder.last if folder.last.exists() else None)
+    return folder
+
+
+def _build_trainer(
+    recipe: Recipe, folder: RunFolder, run: PlannedRun, *, hardware: Hardware, progress: bool
+) -> lightning.Trainer:
+    average = WarmAverage(decay=recipe.ema_decay) if recipe.ema_decay else None
+    callbacks: list[Callback] = [
+        *([average] if average else []),
+        ModelCheckpoint(dirpath=folder.path, filename="last", enable_version_counter=False),
+        KeepRecord(folder, run.record, average=average),
+        LearningRateMonitor(logging_interval="epoch"),
+        TrainingPictures(),
+    ]
+    if recipe.watch.patience:
+        callbacks.append(EarlyStopping(monitor=WATCHED, patience=recipe.watch.patience))
+    if progress:
+        callbacks.append(RichProgressBar())
+    board = TensorBoardLogger(str(folder.path), name="tensorboard", version="")
+    board.log_hyperparams(_flat(recipe.as_dict()))
+    return lightning.Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        strategy=hardware.strategy,
+        num_nodes=hardware.nodes,
+        max_epochs=recipe.passes,
+        precision=recipe.precision,  # type: ignore[arg-type]  # checked by Lightning
+        gradient_clip_val=recipe.clip_gradient or None,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
-        callbacks=[
-            WarmAverage(decay=plan.ema_decay),
-            checkpoints,
-            _KeepRecord(folder, record),
-        ],
-        logger=[
-            CSVLogger(folder.path, name="csv", version=""),
-            TensorBoardLogger(str(folder.path), name="tensorboard", version=""),
-        ],
+        callbacks=callbacks,
+        logger=[CSVLogger(folder.path, name="csv", version=""), board],
         default_root_dir=folder.path,
         enable_progress_bar=progress,
         enable_model_summary=False,
         log_every_n_steps=20,
     )
-    last = folder.path / "last.ckpt"
-    trainer.fit(training, module, ckpt_path=str(last) if last.exists() else None)
-    return folder
 
 
-def main() -> None:
-    """Train one member from one recipe."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("recipe", help="name in models/recipes, or a TOML file")
-    parser.add_argument("overrides", nargs="*", help="key=value")
-    parser.add_argument("--data", type=Path, default=default_data())
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--no-progress", action="store_true")
-    given = parser.parse_args()
-    train(
-        given.recipe,
-        given.overrides,
-        cohort=Cohort(data=given.data),
-        runs=given.runs,
-        progress=not given.no_progress,
-    )
-
-
-if __name__ == "__main__":
-    main()
+def _flat(values: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Return a table of tables as one, for TensorBoard's list of hyper-parameters."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, prefix=f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
+    return flat

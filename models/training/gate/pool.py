@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from models.gate.network import KINDS
 from models.training.annotations import Annotation
 from models.training.cohort import Cohort
-from models.training.data import prepare_images
 from models.training.gate.examples import (
     MIXTURE,
     SIDE,
@@ -24,6 +23,7 @@ from models.training.gate.examples import (
     unit_pictures,
 )
 from models.training.gate.made_up import Picture
+from models.training.prepared import Preparation, prepare_images
 from models.transforms import DEFAULT_RULE
 from schemas.releases import PreprocessingRule
 
@@ -73,7 +73,8 @@ def _chosen_hands(plan: Plan) -> NDArray[np.intp]:
 
 def _make_shard(plan: Plan, first: int, count: int) -> Pool:
     cv2.setNumThreads(1)
-    images = prepare_images(plan.cohort, plan.hands, size=SIDE, rule=plan.rule, cache=plan.cache)
+    how = Preparation(cohort=plan.cohort, rule=plan.rule)
+    images = prepare_images(how, plan.hands, size=SIDE, cache=plan.cache)
     others: list[Picture] = unit_pictures(_others(plan), side=OTHER_SIDE, rule=plan.rule)
     usable = _chosen_hands(plan)
     shares = [MIXTURE[kind] for kind in KINDS]

@@ -3,7 +3,7 @@ import torch
 
 from models.networks import build_network
 from models.networks.pretrained import NoPretrainedWeightsError, load_imagenet_weights
-from models.networks.registry import UnknownArchitectureError
+from models.networks.timm_backbone import UnknownArchitectureError
 from tests.models.builders import small_network
 
 
@@ -32,13 +32,13 @@ def test_features_then_head_is_the_whole_network() -> None:
 
 
 def test_an_unknown_architecture_is_named_with_those_there_are() -> None:
-    with pytest.raises(UnknownArchitectureError, match=r"'vgg999'.*efficientnet_lite0"):
+    with pytest.raises(UnknownArchitectureError, match=r"'vgg999'.*timm"):
         build_network("vgg999", age_mean_months=120, age_sd_months=40)
 
 
 def test_imagenet_weights_that_no_package_has_are_refused() -> None:
     with pytest.raises(NoPretrainedWeightsError, match="pretrained = false"):
-        load_imagenet_weights(small_network(), "resnet10t")
+        load_imagenet_weights(small_network().backbone, "resnet10t")
 
 
 def test_a_grey_image_gives_the_stem_what_the_colour_network_saw() -> None:
@@ -51,7 +51,7 @@ def test_a_grey_image_gives_the_stem_what_the_colour_network_saw() -> None:
     colour_stem = next(iter(published.values()))
     network = build_network("efficientnet_lite0", age_mean_months=120, age_sd_months=40)
 
-    load_imagenet_weights(network, "efficientnet_lite0")
+    load_imagenet_weights(network.backbone, "efficientnet_lite0")
 
     grey = torch.rand(1, 1, 32, 32)
     ours = torch.nn.functional.conv2d(grey, next(network.backbone.parameters()), stride=2)

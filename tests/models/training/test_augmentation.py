@@ -4,7 +4,8 @@ from models.training.augmentation import Augmentation, augment
 from tests.models.builders import drawn_hand
 
 UNCHANGED = Augmentation(
-    flip=0, rotation_degrees=0, wide_rotation=0, scale=0, stretch=0, shift=0, intensity=0, gamma=0,
+    flip=0, rotation_degrees=0, wide_rotation=0, scale_from=1, scale_to=1, stretch=0, shift=0,
+    intensity=0, gamma=0,
     frame=0,
 )  # fmt: skip
 
@@ -41,7 +42,8 @@ def test_nothing_asked_changes_nothing() -> None:
 def test_a_flip_is_a_mirror_image() -> None:
     hand = unit_hand()
     always = Augmentation(
-        flip=1, rotation_degrees=0, wide_rotation=0, scale=0, stretch=0, shift=0, intensity=0,
+        flip=1, rotation_degrees=0, wide_rotation=0, scale_from=1, scale_to=1, stretch=0, shift=0,
+        intensity=0,
         gamma=0, frame=0,
     )  # fmt: skip
 

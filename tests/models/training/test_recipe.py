@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from models.training.recipe import RECIPES, RecipeError, read_recipe
+from models.training.recipe_file import RECIPES, RecipeError, read_recipe
 
 
 def written_recipe(folder: Path, text: str = "") -> Path:

@@ -1,0 +1,228 @@
+"""What a run leaves behind: all that is needed to use it, to judge it and to repeat it."""
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.training.averaging import WarmAverage
+from models.training.module import MemberTraining
+from models.training.recipe import WATCHED, Recipe
+from models.training.recipe_file import read_recipe, write_recipe
+from schemas.errors import PermanentError
+
+#: keys that do not change what a run learns; a run may go on with others
+_OF_THE_MACHINE = frozenset({"threads", "workers", "summary"})
+
+
+class RunFolderError(PermanentError):
+    """A run of this name cannot go on."""
+
+    code = "train.run"
+
+    def __init__(self, *, path: Path, problem: str, mend: str) -> None:
+        super().__init__(f"{path} cannot be gone on with: {problem}. Nothing was trained. {mend}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """The files of one run; ``build_release`` gathers several of them."""
+
+    path: Path
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the best pass at the final size, averaged if the recipe averages."""
+        return self.path / "member.safetensors"
+
+    @property
+    def record(self) -> Path:
+        """Recipe, versions, digests, command and errors, JSON."""
+        return self.path / "run.json"
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe with its bases and overrides; `boneage train` takes it as it is."""
+        return self.path / "recipe.toml"
+
+    @property
+    def split(self) -> Path:
+        """Which child was in which part, by hash."""
+        return self.path / "split.csv"
+
+    @property
+    def passes(self) -> Path:
+        """One line for each pass."""
+        return self.path / "passes.csv"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the last whole pass; a run goes on from it."""
+        return self.path / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the best pass at the final size."""
+        return self.path / "best.ckpt"
+
+    def read_record(self) -> dict[str, Any]:
+        """Return run.json; empty where there is none yet."""
+        if not self.record.exists():
+            return {}
+        record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+        return record
+
+    def begin(self, recipe: Recipe) -> None:
+        """Make the folder, or see whether the run in it can go on.
+
+        Raises:
+            RunFolderError: the folder holds a run of another recipe, or its checkpoint is damaged.
+        """
+        if self.recipe.exists():
+            self._require_same(recipe)
+        if self.last.exists() and not zipfile.is_zipfile(self.last):
+            raise RunFolderError(
+                path=self.last,
+                problem="the checkpoint is cut off or damaged",
+                mend="Put best.ckpt in its place, or remove it to begin anew",
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_recipe(self.recipe, recipe)
+
+    def _require_same(self, recipe: Recipe) -> None:
+        before, now = read_recipe(self.recipe).as_dict(), recipe.as_dict()
+        keys = sorted(set(before) | set(now))
+        changed = [key for key in keys if before.get(key) != now.get(key)]
+        changed = [key for key in changed if key not in _OF_THE_MACHINE]
+        if changed:
+            raise RunFolderError(
+                path=self.path,
+                problem=f"it was begun with another recipe ({', '.join(changed)} differ)",
+                mend="Give another name=…, or move the folder away",
+            )
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return command, commit, versions and hardware of this process."""
+    names = ("torch", "torchvision", "timm", "lightning", "numpy", "opencv-python")
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "command": shlex.join(sys.argv),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in names},
+        "hardware": ", ".join(gpus) or f"{platform.processor() or platform.machine()}, CPU",
+        "started_at": _now(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(tz=UTC).isoformat(timespec="seconds")
+
+
+def _commit() -> str:
+    """Return the commit of the working tree, "unknown" outside one."""
+    told = subprocess.run(
+        ["git", "rev-parse", "HEAD"],  # noqa: S607 - whatever git the developer uses
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout.strip() or "unknown"
+
+
+class KeepRecord(lightning.Callback):
+    """After each pass, write weights and record, so that a cut-off run is of use.
+
+    Kept are the weights of the best pass at the final size; until that size is reached, those of
+    the last pass. Files are written beside their place and then put there.
+    """
+
+    def __init__(
+        self, folder: RunFolder, record: Mapping[str, Any], *, average: WarmAverage | None
+    ) -> None:
+        self._folder = folder
+        self._record = {**record, "passes_done": 0}
+        before = folder.read_record()
+        for key in ("best_watched", "best_pass", "input_size", "metrics", "passes_done"):
+            if key in before and folder.last.exists():
+                self._record[key] = before[key]
+        for key, value in before.items():
+            if key.startswith("validation_") and folder.last.exists():
+                self._record[key] = value
+        self._average = average
+
+    def on_validation_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Write what the pass that was just validated gave."""
+        if trainer.sanity_checking or not isinstance(pl_module, MemberTraining):
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        size = pl_module.recipe.size_at(trainer.current_epoch)
+        is_final = size == pl_module.recipe.input_size
+        best = self._record.get("best_watched")
+        is_better = not is_final or best is None or metrics[WATCHED] < best
+        if is_final and is_better:
+            trainer.save_checkpoint(self._folder.best)  # on every process of a run
+        if not trainer.is_global_zero:
+            return
+        self._record["passes_done"] = trainer.current_epoch + 1
+        self._record["finished_at"] = _now()
+        if is_better:
+            self._record["best_watched"] = metrics[WATCHED] if is_final else None
+            self._keep(pl_module, metrics, size=size)
+        self._write_record()
+        self._append_pass(metrics, size=size, watched=pl_module.recipe.metric)
+
+    def _keep(self, module: MemberTraining, metrics: Mapping[str, float], *, size: int) -> None:
+        state = self._average.network_state() if self._average else module.network.state_dict()
+        self._record["best_pass"] = self._record["passes_done"]
+        self._record["input_size"] = size
+        self._record["metrics"] = {
+            name: round(value, 4) for name, value in metrics.items() if name != WATCHED
+        }
+        error = metrics.get("val_mae_months")
+        if error is not None:
+            self._record["validation_mae_months"] = error
+        _write_weights(self._folder.weights, state)
+
+    def _write_record(self) -> None:
+        beside = self._folder.record.with_suffix(".part")
+        beside.write_text(json.dumps(self._record, indent=1) + "\n", encoding="utf-8")
+        beside.replace(self._folder.record)
+
+    def _append_pass(self, metrics: Mapping[str, float], *, size: int, watched: str) -> None:
+        """Add a line to passes.csv, which an interrupted run goes on with."""
+        path = self._folder.passes
+        name = "validation_mae_months" if watched == "val_mae_months" else watched
+        if not path.exists():
+            path.write_text(f"pass,size,{name},finished_at\n", encoding="utf-8")
+        with path.open("a", encoding="utf-8") as lines:
+            lines.write(f"{self._record['passes_done']},{size},{metrics[watched]:.3f},{_now()}\n")
+
+
+def _write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    beside = path.with_suffix(".part")
+    save_file({name: one.detach().contiguous().clone() for name, one in state.items()}, beside)
+    beside.chmod(0o644)
+    beside.replace(path)
+
+
+def list_runs(runs: Path) -> Sequence[RunFolder]:
+    """Return the runs in a folder that have weights, sorted by name."""
+    return [RunFolder(path=one.parent) for one in sorted(runs.glob("*/member.safetensors"))]
