@@ -14,13 +14,18 @@ IMAGE ?=
 PROCESSES ?= 2
 SEX ?=
 
-.PHONY: demo test check format readme viewer screenshots libraries clean
+.PHONY: demo test bench check format readme viewer screenshots libraries clean
 
 demo: $(VENV)/.serve-ready libraries
 	$(BIN)/boneage demo $(if $(SEX),--sex $(SEX)) $(IMAGE)
 
 test: $(VENV)/.develop-ready libraries check
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+
+# every figure beside a peer or a limit; NAME=receive for one. Nothing else should run meanwhile.
+bench: $(VENV)/.develop-ready libraries
+	$(BIN)/python -m pip install --quiet --editable ".[dev,bench]"
+	$(BIN)/python -m tests.benchmarks $(NAME)
 
 # every check but the tests, in the order of their haste
 check: $(VENV)/.develop-ready

@@ -1,6 +1,4 @@
-"""How long a radiograph takes: from our C-STORE response to the report stored in the PACS.
-
-    python -m tests.benchmarks.turnaround
+"""Turnaround: from our C-STORE response to the report stored in the PACS.
 
 Sends the sixteen files of the system test to a real Orthanc, which routes them to the worker:
 once one after the other, then all at once. Both times are the worker's own: `received_at` is
@@ -8,28 +6,58 @@ taken just before its Success goes out, `sent_at` when the PACS has answered Suc
 """
 
 import statistics
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from schemas.jobs import JobState, JobView, ObjectKind
+from tests.benchmarks.figures import Aim, Figure
 from tests.orthanc import Modality, Orthanc, free_port
 from tests.system.radiographs import SentFile, storescu, write_radiographs
 from tests.system.running import RunningWorker
 
+MEDIAN_SECONDS = Aim(at_most=1.0)
+NOT_COMPUTE_SECONDS = Aim(at_most=0.2)
 
-def main() -> None:
-    """Print the median and the worst of both ways."""
-    for name, is_one_by_one in (("one after the other", True), ("all at once", False)):
-        with tempfile.TemporaryDirectory() as folder:
-            jobs = _run(Path(folder), is_one_by_one=is_one_by_one)
-        seconds = sorted(_report_seconds(job) for job in jobs)
-        sys.stdout.write(
-            f"{name}: {len(seconds)} images, median {statistics.median(seconds):.2f} s, "
-            f"worst {seconds[-1]:.2f} s\n"
-        )
-        sys.stdout.write(f"  steps, median ms: {_steps(jobs)}\n")
+
+def measure(*, runs: int) -> list[Figure]:
+    """Return seconds from answer to report; over all images of ``runs`` fresh installations."""
+    figures: list[Figure] = []
+    for name, is_one_by_one in (("idle queue", True), ("all at once", False)):
+        jobs: list[JobView] = []
+        for _ in range(runs):
+            with tempfile.TemporaryDirectory() as folder:
+                jobs += _run(Path(folder), is_one_by_one=is_one_by_one)
+        figures += _figures(name, jobs, is_idle=is_one_by_one)
+    return figures
+
+
+def _figures(name: str, jobs: Sequence[JobView], *, is_idle: bool) -> Iterator[Figure]:
+    seconds = [_report_seconds(job) for job in jobs]
+    rest = [
+        whole - sum(job.timings_ms.values()) / 1000
+        for whole, job in zip(seconds, jobs, strict=True)
+    ]
+    yield Figure(
+        name=f"{name}, median",
+        value=statistics.median(seconds),
+        unit="s",
+        aim=MEDIAN_SECONDS if is_idle else None,
+    )
+    yield Figure(name=f"{name}, 99th percentile", value=float(np.percentile(seconds, 99)), unit="s")
+    if not is_idle:
+        return
+    yield Figure(
+        name=f"{name}, not compute, median",
+        value=statistics.median(rest),
+        unit="s",
+        aim=NOT_COMPUTE_SECONDS,
+    )
+    for step in dict.fromkeys(step for job in jobs for step in job.timings_ms):
+        milliseconds = statistics.median(job.timings_ms.get(step, 0.0) for job in jobs)
+        yield Figure(name=f"{name}, {step}, median", value=milliseconds / 1000, unit="s")
 
 
 def _run(folder: Path, *, is_one_by_one: bool) -> list[JobView]:
@@ -65,15 +93,3 @@ def _report_seconds(job: JobView) -> float:
     if report.sent_at is None:
         raise RuntimeError("a delivered job without a sent report")
     return (report.sent_at - job.received_at).total_seconds()
-
-
-def _steps(jobs: Sequence[JobView]) -> str:
-    names = dict.fromkeys(name for job in jobs for name in job.timings_ms)
-    return ", ".join(
-        f"{name} {statistics.median(job.timings_ms.get(name, 0) for job in jobs):.0f}"
-        for name in names
-    )
-
-
-if __name__ == "__main__":
-    main()

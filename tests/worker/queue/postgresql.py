@@ -90,8 +90,11 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """Start a server and stop it again; skip where PostgreSQL is not installed."""
+def running_server(*, is_durable: bool = False) -> Iterator[Server]:
+    """Start a server and stop it again; skip where PostgreSQL is not installed.
+
+    Unless it is to be durable it syncs nothing: the folder is thrown away.
+    """
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="boneage-pg-", dir="/tmp"))
     user = _unprivileged_user()
@@ -100,7 +103,9 @@ def running_server() -> Iterator[Server]:
     data, log = folder / "data", folder / "log"
     try:
         _run([programs / "initdb", "-D", data, "-U", "boneage", "-A", "trust", "-N"], user)
-        options = f"-k {folder} -c listen_addresses= -c fsync=off -c full_page_writes=off"
+        options = f"-k {folder} -c listen_addresses="
+        if not is_durable:
+            options += " -c fsync=off -c full_page_writes=off"
         _run([programs / "pg_ctl", "start", "-w", "-D", data, "-l", log, "-o", options], user)
         try:
             yield Server(folder)
