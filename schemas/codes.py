@@ -185,7 +185,7 @@ MISSING_AGES: Mapping[MissingAge, Concept] = MappingProxyType(
         MissingAge.NO_IMAGE_DATE: _own("1422", "No date in the image"),
         MissingAge.BORN_AFTER_IMAGE: _own("1423", "Birth date after the date of the image"),
         MissingAge.IMPOSSIBLE_DATE: _own("1424", "A date that does not exist"),
-        MissingAge.CONTRADICTION: _own("1425", "Dates and stated age are years apart"),
+        MissingAge.CONTRADICTION: _own("1425", "Entries differ by over a year"),
     }
 )
 REFERENCES: Mapping[ReferenceTable, Concept] = MappingProxyType(

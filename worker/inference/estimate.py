@@ -35,8 +35,9 @@ class ImpossibleEstimateError(PermanentError):
 
     def __init__(self, *, release: str) -> None:
         super().__init__(
-            f"Release {release} gave an age that is not finite, or lies outside its own interval. "
-            "Nothing was reported. Run `boneage release verify`; if it passes, report this image."
+            f"Release {release} gave an age that is below zero, not finite, or outside its own "
+            "interval. Nothing was reported. Run `boneage release verify`; if it passes, report "
+            "this image."
         )
 
 
@@ -272,7 +273,8 @@ def _require_passed(verdict: GateVerdict) -> None:
 def _require_possible(estimate: BoneAgeEstimate, *, release: str) -> None:
     interval = estimate.interval
     numbers = (interval.low_months, estimate.age_months, interval.high_months)
-    if not all(map(math.isfinite, numbers)) or sorted(numbers) != list(numbers):
+    is_ordered = sorted(numbers) == list(numbers) and numbers[0] >= 0
+    if not (all(map(math.isfinite, numbers)) and is_ordered):
         raise ImpossibleEstimateError(release=release)
 
 

@@ -25,6 +25,7 @@ from worker.reporting.wording import CENTRING_WORDS, SEX_WORDS, TABLE_NAMES
 
 _LAST_YEAR = 20
 _STEP_MONTHS = 3.0
+_DOT = 6  # small enough to leave the ends of an interval of a year to be seen
 _TWO_SD: tuple[int, int, int] = (44, 56, 74)
 _ONE_SD: tuple[int, int, int] = (62, 82, 108)
 _CENTRE: tuple[int, int, int] = (150, 170, 196)
@@ -89,7 +90,7 @@ def _draw_point(
     canvas.line([at(across, low), at(across, high)], colour, width=3)
     for end in (low, high):
         canvas.line([at(across - 2, end), at(across + 2, end)], colour, width=3)
-    canvas.dot(at(across, estimate.age_months), colour, radius=9 if is_certain else 6)
+    canvas.dot(at(across, estimate.age_months), colour, radius=_DOT)
     if not is_certain:
         where = at(across, estimate.age_months)
         is_left = beside < 0

@@ -190,7 +190,8 @@ def _draw_context(canvas: Canvas, content: ResultContent, *, top: int) -> None:
     if assessment is None:
         missing = content.no_assessment
         words = wording.NO_ASSESSMENT_WORDS[missing] if missing else ""
-        canvas.write_within(words, (left, top + 52), width=_RIGHT.width, size=29, colour=WARNING)
+        canvas.write_within(words, (left, top + 48), width=_RIGHT.width, size=29, colour=WARNING)
+        _draw_advice(canvas, content, top=top + 90)
         return
     colour = _CLASS_COLOURS[assessment.maturity]
     word = wording.maturity_word(assessment.maturity)
@@ -198,6 +199,12 @@ def _draw_context(canvas: Canvas, content: ResultContent, *, top: int) -> None:
     score = f"Z-score {assessment.z_score:+.2f}   SD {assessment.sd_months:.1f} months"
     table = wording.TABLE_NAMES[assessment.reference]
     canvas.write_within(f"{score}   {table}", (left, top + 98), width=_RIGHT.width, size=24)
+
+
+def _draw_advice(canvas: Canvas, content: ResultContent, *, top: int) -> None:
+    for advice in wording.age_advice(content):
+        for index, line in enumerate(wrapped(advice, size=21, width=_RIGHT.width)):
+            canvas.write(line, (_RIGHT.left, top + 27 * index), size=21)
 
 
 def _draw_flags(canvas: Canvas, content: ResultContent) -> None:

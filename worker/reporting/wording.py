@@ -17,7 +17,7 @@ from schemas.assessments import (
 from schemas.codes import FLAGS, MATURITIES, MISSING_AGES, REFUSAL_REASONS
 from schemas.estimates import BoneAgeEstimate, QualityFlag
 from schemas.growth import GROWTH_TABLES
-from schemas.images import Sex
+from schemas.images import MissingAge, Sex
 from schemas.refusals import REFUSALS, RefusalReason
 from schemas.results import SOFTWARE_NAME, ResultContent
 
@@ -36,6 +36,11 @@ SCOPE_ON_PAGE = "About this one image: others of the study have their own page."
 NO_HEADLINE = "No single bone age is given: the sex is unknown."
 PHANTOM = "PHANTOM - not a child"
 HEATMAP_LEGEND = "contribution to the network's output, not the age of that bone"
+
+AGE_ADVICE = (
+    "Birth date, Patient's Age and the dates of the image do not belong together: correct them and "
+    "send the image again for a Z-score."
+)
 
 SEX_WORDS: Mapping[Sex, str] = MappingProxyType({Sex.FEMALE: "girl", Sex.MALE: "boy"})
 TABLE_NAMES: Mapping[ReferenceTable, str] = MappingProxyType(
@@ -107,6 +112,12 @@ def age_sentence(content: ResultContent) -> str:
     return f"Chronological age unknown: {why[0].lower()}{why[1:]}."
 
 
+def age_advice(content: ResultContent) -> list[str]:
+    """Return what to do about entries that contradict each other."""
+    is_contradicted = content.source.missing_age is MissingAge.CONTRADICTION
+    return [AGE_ADVICE] if is_contradicted else []
+
+
 def assessment_sentence(assessment: Assessment) -> str:
     """Return class, Z-score and reference in one sentence."""
     words = MATURITIES[assessment.maturity].meaning
@@ -125,7 +136,7 @@ def conclusion(content: ResultContent) -> str:
     sentences = [_estimate_sentence(content, estimate) for estimate in content.estimates]
     if content.source.sex.sex is None:
         sentences = [NO_HEADLINE, *sentences]
-    sentences.append(age_sentence(content))
+    sentences += [age_sentence(content), *age_advice(content)]
     if content.assessment is not None:
         sentences.append(assessment_sentence(content.assessment))
     elif content.no_assessment is not None:

@@ -17,6 +17,7 @@ from typing import Any
 from tests.orthanc import missing
 
 JAR = Path("/usr/share/java/pixelmed.jar")
+_MODULE = "tests.worker.reporting.pixelmed"
 _FINISHED = "IOD validation complete"
 #: What it says of any TID 1501 report with properties: the procedure that LOINC names is not in
 #: CID 100, and TID 300 rows 9 and 10 are "NUM *", so that it takes properties for them.
@@ -40,7 +41,7 @@ def require_pixelmed() -> None:
 def errors_in(files: Sequence[Path]) -> dict[str, list[str]]:
     """Return, by file name, the errors that the baseline does not hold."""
     ended = subprocess.run(
-        [sys.executable, "-m", __name__, *files], capture_output=True, text=True, check=False
+        [sys.executable, "-m", _MODULE, *files], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     said: dict[str, str] = json.loads(ended.stdout)

@@ -143,6 +143,37 @@ def test_the_value_before_the_calibration_of_the_site_stands_on_the_page(words: 
     assert "118 months" in words
 
 
+def test_a_child_with_two_ages_gets_no_point_but_what_to_do(words: list[str]) -> None:
+    page = draw_page(contents.of_contradicting_ages(HEADER), PIXELS, FLAT)
+
+    assert "Girl, chronological age unknown: entries differ by over a year" in words
+    assert "No Z-score: the chronological age is unknown." in words
+    assert any("correct them" in word for word in words)
+    assert not any(word.startswith("Z-score") for word in words)
+    same = draw_page(replace(contents.of_unknown_age(HEADER)), PIXELS, FLAT)
+    np.testing.assert_array_equal(page[560:900, 940:], same[560:900, 940:])
+
+
+def test_the_chart_shows_how_wide_the_interval_is() -> None:
+    wide, narrow = (
+        draw_page(
+            contents.estimated(HEADER, estimates=(contents.estimate_of(Sex.FEMALE, half_width=w),)),
+            PIXELS,
+            FLAT,
+        )
+        for w in (12.0, 9.0)
+    )
+
+    assert (wide[560:900, 940:] != narrow[560:900, 940:]).any()
+
+
+def test_the_headline_stands_clear_of_what_viewers_write_over_the_corners() -> None:
+    page = draw_page(contents.estimated(HEADER), PIXELS, FLAT)
+    corner = page[:126, 1200:]  # four lines of Orthanc's viewer, with the page 1100 pixels wide
+
+    assert (corner == canvas_module.BACKGROUND).all()
+
+
 def test_the_page_says_that_it_is_about_one_image(words: list[str]) -> None:
     draw_page(contents.estimated(HEADER), PIXELS, FLAT)
 
