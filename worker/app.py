@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from worker.http.access import Token
     from worker.inference.estimate import ImageReader
     from worker.operations.constancy import ConstancyCheck
+    from worker.operations.findings import Examination
+    from worker.operations.probing import Probe
     from worker.operations.reloading import LiveSettings
     from worker.operations.schedule import PeriodicTask
     from worker.operations.seal import AuditSeal
@@ -555,6 +557,39 @@ def health(config: Config, opened: "Engine") -> "Health":
             expected=cache(lambda: expected_phantom(config)), stalled_after=stalled_after
         ),
     )
+
+
+def examinations(config: Config) -> "tuple[Examination, ...]":
+    """Return all that `boneage doctor` looks at."""
+    from worker.operations.doctor import Surgery, examinations
+
+    return examinations(
+        Surgery(
+            config=config,
+            open_engine=lambda: unchecked_engine(config),
+            database_url=database_url(config),
+            release_folder=lambda: release_folder(config),
+            open_reader=lambda device: image_reader(
+                config, installation_id="doctor", device=device
+            ),
+            health=lambda: health(config, engine(config)),
+            remember=lambda found: remember_probe(config, found),
+        )
+    )
+
+
+def remember_probe(config: Config, found: "Probe") -> bool:
+    """Keep what a peer accepts, if there is a database to keep it in; say whether there is."""
+    from worker.queue.outbox import Outbox
+
+    try:
+        opened = engine(config)
+    except BoneAgeError:
+        return False
+    box = Outbox(opened, now=_utc_now, actor=operator())
+    for uid, how in found.accepted.items():
+        box.remember_peer(found.peer, sop_class_uid=uid, is_accepted=bool(how))
+    return True
 
 
 def run_http(live: "LiveSettings", stop: threading.Event, _device: str) -> None:

@@ -9,6 +9,7 @@ import typer
 from schemas.errors import BoneAgeError, UsageError
 from worker.cli import audit, config, database, jobs, notify, peers, release
 from worker.cli.demo import demo
+from worker.cli.doctor import doctor
 from worker.cli.estimate import estimate
 from worker.cli.selftest import selftest
 from worker.cli.serve import serve
@@ -30,6 +31,7 @@ application.command("demo")(demo)
 application.command("estimate")(estimate)
 application.command("send")(peers.send)
 application.command("selftest")(selftest)
+application.command("doctor")(doctor)
 application.add_typer(jobs.commands, name="jobs")
 application.add_typer(audit.commands, name="audit")
 application.add_typer(peers.commands, name="peers")

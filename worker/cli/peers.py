@@ -8,7 +8,7 @@ import typer
 from schemas.config import Config, PeerSection
 from schemas.errors import BoneAgeError, UsageError
 from worker.cli.options import ConfigOption, JsonOption, settings
-from worker.cli.output import print_json, print_table, progress_bar
+from worker.cli.output import print_facts, print_json, print_table, progress_bar
 
 commands = typer.Typer(no_args_is_help=True, help="The systems that send to us and take from us.")
 
@@ -90,6 +90,65 @@ def echo_peers(
         )
     if any(one["status"] != "0x0000" for one in records):
         raise typer.Exit(1)
+
+
+@commands.command("probe")
+def probe_peers(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
+    *,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask destinations what they accept of our objects; nothing is stored there.
+
+    What they say is remembered: `deliver` offers what was taken last. Without a name: all.
+    Exit code 1: one is away, or does not take what its [[peer]] says.
+
+    Example: boneage peers probe pacs
+    """
+    checked = settings(config)
+    wanted = names or [peer.name for peer in checked.peer if peer.destination]
+    records = [_probe_record(checked, name) for name in wanted]
+    if as_json:
+        print_json(records)
+    else:
+        for record in records:
+            print_facts(
+                {"Peer": str(record["peer"]), "C-ECHO": str(record["status"] or "no answer")}
+                | record["accepted"]
+                | {"Lacks": "; ".join(record["lacks"]) or "nothing"}
+                | ({"Error": str(record["error"])} if record["error"] else {})
+            )
+            print()
+    if any(one["error"] or one["lacks"] for one in records):
+        raise typer.Exit(1)
+
+
+def _probe_record(config: Config, name: str) -> dict[str, Any]:
+    from worker import app
+    from worker.operations.probing import names_of, probe, shortcomings
+
+    peer = named_peer(config, name)
+    record: dict[str, Any] = {
+        "peer": name,
+        "status": None,
+        "milliseconds": None,
+        "accepted": {},
+        "lacks": [],
+        "is_remembered": False,
+        "error": None,
+    }
+    try:
+        found = probe(peer, calling_ae=config.listener.ae_title)
+    except BoneAgeError as error:
+        return record | {"error": str(error)}
+    return record | {
+        "status": None if found.echo_status is None else f"0x{found.echo_status:04X}",
+        "milliseconds": round(found.milliseconds, 1),
+        "accepted": names_of(found),
+        "lacks": list(shortcomings(peer, found)),
+        "is_remembered": app.remember_probe(config, found),
+    }
 
 
 def _echo_record(config: Config, name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`boneage serve`: the worker itself."""
 
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,9 @@ import typer
 from schemas.config import Config
 from schemas.errors import BoneAgeError, UsageError
 from worker.cli.options import ConfigOption, all_settings, settings
+
+
+_FOR_US_ALONE = 0o077  # what lies in the storage root are images of patients
 
 
 class NoSuchProcessError(UsageError):
@@ -58,6 +62,7 @@ def serve(
     from worker import app
     from worker.operations.stopping import stop_on_signals, stop_with_parent
 
+    os.umask(_FOR_US_ALONE)
     checked = _checked(config, supervised=supervised)
     stop = stop_on_signals()
     if supervised:

@@ -12,8 +12,8 @@ from schemas.figures import Snapshot
 from schemas.jobs import JobState
 from worker.health.checks import Disk, Health
 from worker.health.constancy import deviation_months
+from worker.health.graphics import graphics_cards
 from worker.health.troubles import shift_months
-from worker.http.graphics import graphics_cards
 
 
 class Gauges(Collector):
@@ -65,8 +65,14 @@ def _jobs(snapshot: Snapshot) -> Iterator[Metric]:
     for state in (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING):
         waits = _seconds_since(snapshot, snapshot.jobs[state].oldest_at)
         oldest.add_metric((state.value,), waits)
-    yield count
-    yield oldest
+    overdue = GaugeMetricFamily(
+        "boneage_jobs_overdue",
+        "Jobs that are longer in a stage than [schedule] allows.",
+        labels=("stage",),
+    )
+    for stage, number in snapshot.overdue.items():
+        overdue.add_metric((stage.value,), number)
+    yield from (count, oldest, overdue)
 
 
 def _destinations(snapshot: Snapshot) -> Iterator[Metric]:

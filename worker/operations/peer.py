@@ -1,5 +1,6 @@
 """What an operator asks of a peer by hand: are you there, and take these files."""
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def echo(peer: PeerSection, *, calling_ae: str, timeout_seconds: float = 10) -> 
         TlsFilesError: its `[peer.tls]` names files that cannot be used.
     """
     started = time.monotonic()
-    association = _associate(
+    association = associate(
         peer, [build_context(_VERIFICATION)], calling_ae=calling_ae, timeout_seconds=timeout_seconds
     )
     answer = association.send_c_echo()
@@ -99,7 +100,7 @@ def send_files(
     _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as it lies on disk
     for batch in _batches([_read_head(path) for path in paths]):
         wanted = {(one.sop_class_uid, one.transfer_syntax_uid) for one in batch}
-        association = _associate(
+        association = associate(
             peer,
             [build_context(*pair) for pair in sorted(wanted)],
             calling_ae=calling_ae,
@@ -155,28 +156,40 @@ def _batches(files: Sequence[_File]) -> Iterator[list[_File]]:
         yield batch
 
 
-def _associate(
+def associate(
     peer: PeerSection,
     contexts: list[PresentationContext],
     *,
     calling_ae: str,
     timeout_seconds: float,
 ) -> Association:
+    """Return an association with ``peer``; one that took none of the contexts is not established.
+
+    Raises:
+        PeerAwayError: there is none to be had.
+        TlsFilesError: its `[peer.tls]` names files that cannot be used.
+    """
     entity = AE(calling_ae)
     entity.connection_timeout = entity.acse_timeout = timeout_seconds
     entity.dimse_timeout = entity.network_timeout = timeout_seconds
     tls = calling_context(peer.tls) if peer.tls else None
-    association = entity.associate(
-        peer.host,
-        peer.port,
-        contexts=contexts,
-        ae_title=peer.ae_title,
-        max_pdu=131072,
-        tls_args=(tls, (peer.tls and peer.tls.host_name) or peer.host) if tls else None,
-    )
+    try:
+        association = entity.associate(
+            peer.host,
+            peer.port,
+            contexts=contexts,
+            ae_title=peer.ae_title,
+            max_pdu=131072,
+            tls_args=(tls, (peer.tls and peer.tls.host_name) or peer.host) if tls else None,
+        )
+    except socket.gaierror:
+        raise PeerAwayError(peer=peer, found="its name cannot be resolved") from None
     if association.is_established or association.rejected_contexts:
         return association
     if association.is_rejected:
         raise PeerAwayError(peer=peer, found="it refused us")
+    connection = association.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.close()  # pynetdicom leaves one open that could not connect
     by = " by TLS" if tls else ""
     raise PeerAwayError(peer=peer, found=f"nobody answers{by} at this address")
