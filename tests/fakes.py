@@ -138,7 +138,7 @@ def _estimate(*, sex: Sex, months: float) -> BoneAgeEstimate:
             MemberEstimate(member="a", age_months=months - 1),
             MemberEstimate(member="b", age_months=months + 1),
         ),
-        interval=Interval(low_months=months - 15, high_months=months + 15, coverage=0.9),
+        interval=Interval(low_months=max(0.0, months - 15), high_months=months + 15, coverage=0.9),
     )
 
 
