@@ -5,6 +5,7 @@ in between: 0.0 to 1.0 as float16 for our own rule, grey levels as uint8 for a r
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def prepare_images(
 
 def _write_images(path: Path, decoded: _Decoded, *, size: int, progress: Progress) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
+    beside = path.with_suffix(f".{os.getpid()}.part")  # hosts may share the folder
     is_unit = decoded.how.member_rule is None
     shape = (len(decoded), size, size)
     depth = np.float16 if is_unit else np.uint8

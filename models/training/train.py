@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from models.networks import BackboneShape, BoneAgeNetwork, ClassNetwork
@@ -153,10 +154,10 @@ def train(  # noqa: PLR0913 - what, with which data, where to, on what, and who 
     lightning.seed_everything(plan.seed, verbose=False)
     run = plan_run(plan, cohort=cohort, cache=runs / "cache", progress=preparing)
     folder = RunFolder(path=runs / plan.name)
-    folder.begin(plan)
-    if plan.task == "age":
-        write_split(cohort.parts, folder.split)
-    run.module.prepare_data()
+    if getattr(rank_zero_only, "rank", 0) == 0:  # of the processes that a run may have
+        folder.begin(plan)
+        if plan.task == "age":
+            write_split(cohort.parts, folder.split)
     run.record["overrides"] = list(overrides)
     trainer = _build_trainer(plan, folder, run, hardware=hardware or Hardware(), progress=progress)
     trainer.fit(run.training, run.module, ckpt_path=folder.last if folder.last.exists() else None)
@@ -177,7 +178,7 @@ def _build_trainer(
     if recipe.watch.patience:
         callbacks.append(EarlyStopping(monitor=WATCHED, patience=recipe.watch.patience))
     if progress:
-        callbacks.append(RichProgressBar())
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     board = TensorBoardLogger(str(folder.path), name="tensorboard", version="")
     board.log_hyperparams(_flat(recipe.as_dict()))
     return lightning.Trainer(

@@ -13,6 +13,7 @@ from worker.cli.doctor import doctor
 from worker.cli.estimate import estimate
 from worker.cli.selftest import selftest
 from worker.cli.serve import serve
+from worker.cli.train import train
 from worker.logs import log
 
 DONE, REFUSED, USAGE = 0, 1, 2
@@ -29,6 +30,7 @@ application = typer.Typer(
 application.command("serve")(serve)
 application.command("demo")(demo)
 application.command("estimate")(estimate)
+application.command("train")(train)
 application.command("send")(peers.send)
 application.command("selftest")(selftest)
 application.command("doctor")(doctor)
