@@ -182,6 +182,7 @@ class InferenceSection(_Section):
     release: str = ""  #: empty: the newest that ships
     threads: int = Field(default=0, ge=0, le=256)  #: 0: as many as cores
     lease_seconds: int = Field(default=120, ge=10, le=3600)
+    deadline_seconds: int = Field(default=900, ge=10, le=86400)
     attempts: int = Field(default=5, ge=1, le=20)
     first_retry_seconds: float = Field(default=5, gt=0, le=3600)
     poll_seconds: float = Field(default=0.2, gt=0, le=60)
@@ -221,6 +222,8 @@ class ScheduleSection(_Section):
     seal_seconds: int = Field(default=5, ge=1, le=3600)
     backup_hours: float = Field(default=24, gt=0, le=720)
     backups_kept: int = Field(default=14, ge=1, le=1000)
+    estimate_overdue_minutes: float = Field(default=15, gt=0, le=10080)
+    deliver_overdue_minutes: float = Field(default=60, gt=0, le=10080)
     constancy_hours: float = Field(default=6, ge=0, le=168)  #: 0: never by itself
     echo_seconds: int = Field(default=60, ge=5, le=3600)
 

@@ -1,10 +1,10 @@
 """What metrics and status page count. No UID and nothing of a patient stands in any of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from schemas.jobs import JobState, Outcome
+from schemas.jobs import JobState, Outcome, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,8 @@ class Snapshot:
     periodic: tuple[PeriodicFigures, ...]
     constancy: tuple[ConstancyFigures, ...] = ()  #: the newest rounds, newest first
     echoes: tuple[EchoFigures, ...] = ()
+    #: jobs that were called overdue and still are in that stage
+    overdue: Mapping[Stage, int] = field(default_factory=dict)
     quarantined: int = 0  #: contents that were set aside in the last days
 
 

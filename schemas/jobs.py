@@ -67,6 +67,13 @@ class ObjectKind(StrEnum):
     HEATMAP = "HEATMAP"  #: Secondary Capture of the heatmap alone; none for a refusal
 
 
+class Stage(StrEnum):
+    """A part of a job's life that has a deadline of its own."""
+
+    ESTIMATE = "estimate"  #: from the image's arrival, or a requeue, to its result
+    DELIVER = "deliver"  #: from the result to its last destination
+
+
 class Priority(StrEnum):
     """How urgent the sender says an image is: Priority (0000,0700) of its C-STORE request."""
 

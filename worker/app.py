@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from schemas.config import Config, PeerSection
 from schemas.errors import BoneAgeError
-from schemas.jobs import RetryPolicy
+from schemas.jobs import RetryPolicy, Stage
 from worker.logs import log
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 RETRY_FACTOR = 2.0
 SPOOL_CHECK_SECONDS = 600.0
+OVERDUE_CHECK_SECONDS = 30.0
 BACKUP_CHECK_SECONDS = 300.0
 SEARCH_SECONDS = 5.0
 TRAIL_CHECK_SECONDS = 6 * 3600.0
@@ -339,6 +340,24 @@ def recover_spool(config: Config, queue: "JobQueue") -> int:
     return recover(Spool(config.storage), queue)
 
 
+def call_overdue(config: Config, queue: "JobQueue") -> int:
+    """Say of every job that has just become overdue that it is; return how many."""
+    found = queue.call_overdue(
+        {
+            Stage.ESTIMATE: timedelta(minutes=config.schedule.estimate_overdue_minutes),
+            Stage.DELIVER: timedelta(minutes=config.schedule.deliver_overdue_minutes),
+        }
+    )
+    for one in found:
+        log.error(
+            "job.overdue",
+            job_id=one.job_id,
+            kind=one.stage.value,
+            seconds=round(one.waits.total_seconds()),
+        )
+    return len(found)
+
+
 def image_reader(config: Config, *, installation_id: str, device: str) -> "ImageReader":
     """Return what reads one image: release, site profile and clock joined. Loads torch."""
     from models.ensemble import load_estimator
@@ -372,6 +391,7 @@ def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> N
             peers=known_peers(current),
             lease=timedelta(seconds=config.inference.lease_seconds),
             poll_seconds=config.inference.poll_seconds,
+            deadline=timedelta(seconds=config.inference.deadline_seconds),
             refusals=config.report.refusals,
             report_technical_failures=config.report.report_technical_failures,
         )
@@ -420,6 +440,11 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
                     ),
                     longest_wait=timedelta(seconds=config.delivery.longest_retry_seconds),
                 ),
+            ),
+            PeriodicTask(
+                name="overdue",
+                seconds=OVERDUE_CHECK_SECONDS,
+                work=lambda: call_overdue(config, queue),
             ),
             PeriodicTask(
                 name="spool",

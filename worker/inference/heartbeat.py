@@ -1,5 +1,6 @@
 """A claim that is kept alive while it is worked on."""
 
+import faulthandler
 import math
 import os
 import threading
@@ -13,15 +14,17 @@ from typing import Protocol, Self
 from schemas.errors import LeaseLostError
 from schemas.jobs import Claim
 from worker.logs import log
+from worker.queue.heartbeat import Pulse, pause_within
 
 #: how often a stop is looked for, at most
 _TICK_SECONDS = 0.5
+_STANDARD_ERROR = 2
 
 
 def end_process() -> None:
     """End this process at once; a thread that hangs in a driver cannot be ended otherwise.
 
-    It is as safe as any power cut: the lease runs out, and the job is tried again.
+    It is as safe as any power cut: the supervisor starts a fresh one.
     """
     os._exit(os.EX_SOFTWARE)
 
@@ -37,6 +40,10 @@ class ClaimKeeper(Protocol):
         """Give the claim back with its attempt."""
         ...
 
+    def take_overdue(self, claim: Claim, *, deadline: timedelta) -> None:
+        """Take the claim from work that hangs; the attempt counts."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -45,16 +52,20 @@ class Limits:
     lease: timedelta
     grace_seconds: float = 20  #: how long a stop waits for the job in hand
     #: far longer than any estimate, which takes a second or two on two busy cores (measured)
-    longest: timedelta = timedelta(minutes=15)
+    deadline: timedelta = timedelta(minutes=15)
+    #: work that holds the interpreter itself, and this heartbeat with it, is ended so much later
+    margin: timedelta = timedelta(seconds=30)
 
 
-class Heartbeat:
+class Heartbeat(Pulse):
     """Renews a lease three times in its length, from a thread of its own, inside a ``with``.
 
     If a stop comes and the work is not done when the grace period ends, the claim is given back
     with its attempt: the work goes on and ends in ``LeaseLostError``, which is no failure.
-    Work that takes longer than ``longest`` hangs, in a driver or a decoder: nothing is renewed
-    any more, and ``on_stuck`` ends the process, so that its supervisor starts a fresh one.
+    Work that takes longer than ``deadline`` hangs, in a driver or a decoder: the claim is taken
+    from it, and ``on_stuck`` ends the process, so that its supervisor starts a fresh one. A decoder
+    may hang while it holds the interpreter, so that no thread of Python runs any more, this one
+    included: then the process is ended by a watchdog of faulthandler's, which needs none.
     """
 
     def __init__(
@@ -66,19 +77,22 @@ class Heartbeat:
         stop: threading.Event,
         on_stuck: Callable[[], None],
     ) -> None:
+        self._pause = pause_within(limits.lease)
+        super().__init__(seconds=min(self._pause, _TICK_SECONDS))
         self._keeper = keeper
         self._claim = claim
         self._limits = limits
         self._stop = stop
         self._on_stuck = on_stuck
-        self._done = threading.Event()
         self._turn = threading.Lock()  # held while the claim is renewed or given back
         self._is_at_rest = False
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._begun = monotonic()
+        self._next_renewal, self._grace_ends = self._begun + self._pause, math.inf
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+        seconds = (self._limits.deadline + self._limits.margin).total_seconds()
+        faulthandler.dump_traceback_later(seconds, exit=True, file=_STANDARD_ERROR)
+        return super().__enter__()
 
     def __exit__(
         self,
@@ -86,8 +100,8 @@ class Heartbeat:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._done.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
+        faulthandler.cancel_dump_traceback_later()
 
     def rest(self) -> None:
         """Leave the claim alone from now on: it is about to be settled, which ends it.
@@ -97,26 +111,24 @@ class Heartbeat:
         with self._turn:
             self._is_at_rest = True
 
-    def _beat(self) -> None:
-        pause = self._limits.lease.total_seconds() / 3
-        begun = monotonic()
-        next_renewal, grace_ends = begun + pause, math.inf
-        while not self._done.wait(min(pause, _TICK_SECONDS)):
-            now = monotonic()
-            if self._stop.is_set():
-                grace_ends = min(grace_ends, now + self._limits.grace_seconds)
-            if now >= grace_ends:
-                with self._turn:
-                    return None if self._is_at_rest else self._give_back()
-            if now >= begun + self._limits.longest.total_seconds():
-                log.error("heartbeat.stuck", job_id=self._claim.job_id, seconds=round(now - begun))
-                return self._on_stuck()
-            if now >= next_renewal:
-                next_renewal = now + pause
-                with self._turn:
-                    if not (self._is_at_rest or self._renewed()):
-                        return None
-        return None
+    def beat(self) -> bool:
+        """Renew, give back or end, whatever is due; return whether to go on."""
+        now = monotonic()
+        if self._stop.is_set():
+            self._grace_ends = min(self._grace_ends, now + self._limits.grace_seconds)
+        if now >= self._grace_ends:
+            with self._turn:
+                if not self._is_at_rest:
+                    self._give_back()
+            return False
+        if now >= self._begun + self._limits.deadline.total_seconds():
+            self._end_stuck(seconds=now - self._begun)
+            return False
+        if now < self._next_renewal:
+            return True
+        self._next_renewal = now + self._pause
+        with self._turn:
+            return self._is_at_rest or self._renewed()
 
     def _renewed(self) -> bool:
         """Renew once; a database that is away now may be back at the next beat."""
@@ -135,3 +147,12 @@ class Heartbeat:
             log.info("heartbeat.released", job_id=self._claim.job_id)
         except Exception as error:  # noqa: BLE001 - the lease runs out by itself, and rescue follows
             log.warning("heartbeat.kept", job_id=self._claim.job_id, family=type(error).__name__)
+
+    def _end_stuck(self, *, seconds: float) -> None:
+        """Take the job from work that hangs, then end what cannot be ended otherwise."""
+        log.error("heartbeat.stuck", job_id=self._claim.job_id, seconds=round(seconds))
+        try:
+            self._keeper.take_overdue(self._claim, deadline=self._limits.deadline)
+        except Exception as error:  # noqa: BLE001 - the lease runs out by itself, and rescue follows
+            log.warning("heartbeat.kept", job_id=self._claim.job_id, family=type(error).__name__)
+        self._on_stuck()

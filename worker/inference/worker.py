@@ -47,6 +47,7 @@ class InferenceQueue(Protocol):
     def claim(self, *, lease: timedelta) -> Claim | None: ...  # noqa: D102 - see JobQueue
     def renew(self, claim: Claim, *, lease: timedelta) -> Claim: ...  # noqa: D102
     def release(self, claim: Claim) -> None: ...  # noqa: D102
+    def take_overdue(self, claim: Claim, *, deadline: timedelta) -> None: ...  # noqa: D102
     def settle(self, claim: Claim, result: NewResult) -> None: ...  # noqa: D102
     def settle_unchanged(self, claim: Claim, *, reason: str) -> None: ...  # noqa: D102
     def settle_ignored(self, claim: Claim, *, reason: IgnoreReason) -> None: ...  # noqa: D102
@@ -65,6 +66,7 @@ class InferencePolicy:
     lease: timedelta
     poll_seconds: float
     grace_seconds: float = 20  #: how long a stop waits for the job in hand
+    deadline: timedelta = timedelta(minutes=15)  #: for the work on one image
     refusals: RefusalObjects = RefusalObjects.ALL
     report_technical_failures: bool = True
 
@@ -137,7 +139,11 @@ class InferenceWorker:
         with Heartbeat(
             self._queue,
             claim,
-            limits=Limits(lease=self._policy.lease, grace_seconds=self._policy.grace_seconds),
+            limits=Limits(
+                lease=self._policy.lease,
+                grace_seconds=self._policy.grace_seconds,
+                deadline=self._policy.deadline,
+            ),
             stop=stop,
             on_stuck=end_process,
         ) as heartbeat:

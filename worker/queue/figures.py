@@ -26,6 +26,7 @@ from schemas.tables import Job, JobEventRow, OutboxRow, PeriodicRun, Reception, 
 from worker.queue.constancy import newest_rounds
 from worker.queue.database import reading, time_of
 from worker.queue.echoes import last_echoes
+from worker.queue.overdue import WAITS_SINCE, count_overdue
 
 #: the newest estimates of one sex that the drift is reckoned from: enough that one child of another
 #: hospital does not move the mean by more than its error, few enough to follow a change in weeks
@@ -40,8 +41,6 @@ QUARANTINE_WINDOW = timedelta(days=7)
 
 #: states from which a job still moves by itself
 _UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
-#: events from which a job's waiting is counted; a retry does not start it anew
-_STARTS = ("received", "requeued")
 _OWED = (OutboxState.WAITING, OutboxState.SENDING)
 
 
@@ -71,6 +70,7 @@ class Figures:
                 periodic=_periodic(session),
                 constancy=newest_rounds(session, at=at),
                 echoes=last_echoes(session),
+                overdue=count_overdue(session),
                 quarantined=_quarantined(session, since=at - QUARANTINE_WINDOW),
             )
 
@@ -122,12 +122,6 @@ class Figures:
 
 
 _IS_QUEUED = Job.state == JobState.QUEUED
-_WAITS_SINCE = (
-    sa.select(sa.func.max(JobEventRow.at))
-    .where(JobEventRow.job_id == Job.id, JobEventRow.event.in_(_STARTS))
-    .correlate(Job)
-    .scalar_subquery()
-)
 
 
 def _backlogs(session: Session) -> dict[JobState, Backlog]:
@@ -139,7 +133,7 @@ def _backlogs(session: Session) -> dict[JobState, Backlog]:
 
 
 def _backlog(session: Session, fits: sa.ColumnElement[bool]) -> Backlog:
-    waiting = sa.select(_WAITS_SINCE.label("since")).where(fits).subquery()
+    waiting = sa.select(WAITS_SINCE.label("since")).where(fits).subquery()
     count, oldest_at = session.execute(
         sa.select(sa.func.count(), sa.func.min(waiting.c.since)).select_from(waiting)
     ).one()

@@ -1,6 +1,6 @@
 """The jobs: receive, claim, settle, and everything else that moves one."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from schemas.jobs import (
     Receipt,
     ReceptionState,
     RetryPolicy,
+    Stage,
 )
 from schemas.refusals import IgnoreReason
 from schemas.tables import Job, Output, Reception
@@ -29,13 +30,16 @@ from worker.queue.commitments import Commitments
 from worker.queue.database import reading
 from worker.queue.endings import fail_job, mark_examined
 from worker.queue.ledger import Detail, Ledger, ledger
+from worker.queue.overdue import OverdueJob, call_overdue, note_overdue
 from worker.queue.removal import require_files
 from worker.queue.rescue import (
+    DEADLINE_PASSED,
     LONGEST_LEASE,
     LONGEST_WAIT,
     forgive_clock,
     rescue_jobs,
     rescue_rows,
+    take_back,
 )
 from worker.queue.results import add_result, current_result
 from worker.queue.rows import cancel_rows, owe_again
@@ -120,6 +124,16 @@ class JobQueue:
             job.attempt -= 1
             job.run_after = book.at
             book.move(job, after=JobState.QUEUED, event="released", reason="clean stop")
+
+    def take_overdue(self, claim: Claim, *, deadline: timedelta) -> None:
+        """Take the job from a worker that hangs and is about to be ended; the attempt counts.
+
+        An image that does so twice is isolated, as one that ends its workers.
+        """
+        with self._ledger() as book:
+            job = held(book, claim)
+            note_overdue(book, job, stage=Stage.ESTIMATE, waits=deadline, limit=deadline)
+            take_back(book, job, retry=self._retry, reason=DEADLINE_PASSED)
 
     def settle(self, claim: Claim, result: NewResult) -> None:
         """Write a result whose files are durable, and what is owed to whom, in one transaction.
@@ -211,6 +225,11 @@ class JobQueue:
             rescued = rescue_jobs(book, retry=self._retry)
         with self._ledger() as book:
             return rescued + rescue_rows(book)
+
+    def call_overdue(self, limits: Mapping[Stage, timedelta]) -> list[OverdueJob]:
+        """Write a line into the story of every job that has just become overdue; return them."""
+        with self._ledger() as book:
+            return call_overdue(book, limits)
 
     # --- an operator
 

@@ -13,6 +13,8 @@ from worker.queue.rows import locked_row, note_row, put_back
 
 #: why a job went back although its worker said nothing
 LEASE_EXPIRED = "queue.lease_expired"
+#: why a job was taken from a worker that lives, but hangs
+DEADLINE_PASSED = "queue.deadline_passed"
 #: an image that ended two workers is not given to a third
 MOST_VANISHED = 2
 
@@ -29,11 +31,11 @@ def rescue_jobs(book: Ledger, *, retry: RetryPolicy) -> int:
         .with_for_update(skip_locked=True)
     ).all()
     for job in lost:
-        _rescue(book, job, retry=retry)
+        take_back(book, job, retry=retry, reason=LEASE_EXPIRED)
     return len(lost)
 
 
-def _rescue(book: Ledger, job: Job, *, retry: RetryPolicy) -> None:
+def take_back(book: Ledger, job: Job, *, retry: RetryPolicy, reason: str) -> None:
     """Put the job back; one that ends every worker may only be refused, and that only once."""
     job.vanished += 1
     job.run_after = book.at
@@ -44,7 +46,7 @@ def _rescue(book: Ledger, job: Job, *, retry: RetryPolicy) -> None:
     job.is_isolated = job.vanished >= MOST_VANISHED or retry.is_exhausted(job.attempt)
     event = "isolated" if job.is_isolated else "rescued"
     detail = {"attempt": job.attempt, "vanished": job.vanished}
-    book.move(job, after=JobState.QUEUED, event=event, reason=LEASE_EXPIRED, detail=detail)
+    book.move(job, after=JobState.QUEUED, event=event, reason=reason, detail=detail)
 
 
 def rescue_rows(book: Ledger) -> int:

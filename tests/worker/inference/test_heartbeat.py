@@ -34,6 +34,7 @@ class Keeper:
     def __init__(self, *errors: Exception) -> None:
         self.renewals = 0
         self.releases = 0
+        self.overdue = 0
         self.changed = threading.Condition()
         self._errors = list(errors)
 
@@ -50,6 +51,10 @@ class Keeper:
         with self.changed:
             self.releases += 1
             self.changed.notify_all()
+
+    def take_overdue(self, _claim: Claim, *, deadline: timedelta) -> None:
+        assert deadline > timedelta()
+        self.overdue += 1
 
     def wait_until(self, *, renewals: int = 0, releases: int = 0) -> None:
         with self.changed:
@@ -119,7 +124,7 @@ def test_a_stop_within_the_grace_period_lets_the_work_finish() -> None:
 
 def test_work_that_hangs_loses_its_lease_and_ends_the_process() -> None:
     keeper, is_ended = Keeper(), threading.Event()
-    limits = Limits(lease=LEASE, longest=timedelta(milliseconds=100))
+    limits = Limits(lease=LEASE, deadline=timedelta(milliseconds=100))
 
     with Heartbeat(
         keeper, CLAIM, limits=limits, stop=threading.Event(), on_stuck=is_ended.set
@@ -129,12 +134,12 @@ def test_work_that_hangs_loses_its_lease_and_ends_the_process() -> None:
         renewals = keeper.renewals
 
     assert keeper.renewals == renewals
-    assert keeper.releases == 0
+    assert (keeper.releases, keeper.overdue) == (0, 1)
 
 
 def test_a_claim_that_is_being_settled_is_not_renewed_but_still_watched() -> None:
     keeper, is_stuck = Keeper(), threading.Event()
-    limits = Limits(lease=LEASE, longest=timedelta(milliseconds=300))
+    limits = Limits(lease=LEASE, deadline=timedelta(milliseconds=300))
 
     with Heartbeat(
         keeper, CLAIM, limits=limits, stop=threading.Event(), on_stuck=is_stuck.set
