@@ -8,6 +8,7 @@ import typer
 
 from schemas.errors import BoneAgeError, UsageError
 from worker.cli import audit, config, database, jobs, notify, peers, release
+from worker.cli.conformance import conformance
 from worker.cli.demo import demo
 from worker.cli.doctor import doctor
 from worker.cli.estimate import estimate
@@ -34,6 +35,7 @@ application.command("train")(train)
 application.command("send")(peers.send)
 application.command("selftest")(selftest)
 application.command("doctor")(doctor)
+application.command("conformance")(conformance)
 application.add_typer(jobs.commands, name="jobs")
 application.add_typer(audit.commands, name="audit")
 application.add_typer(peers.commands, name="peers")

@@ -38,7 +38,7 @@ VERIFICATION = str(Verification)  # PS3.4 annex A
 _PENDING = (0xFF00, 0xFF01)  # PS3.4 table C.4-1: another match follows
 
 #: the standard demands Implicit VR of everybody (PS3.5 10.1); our files are Explicit VR
-_TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +233,7 @@ def open_association(
                 contexts=[
                     build_context(uid, each)
                     for uid in sop_class_uids
-                    for each in _TRANSFER_SYNTAXES
+                    for each in TRANSFER_SYNTAXES
                 ],
                 ae_title=peer.ae_title,
                 max_pdu=MAXIMUM_PDU_SIZE,

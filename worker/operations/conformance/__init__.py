@@ -1,0 +1,1 @@
+"""The DICOM conformance statement, made from the code that it describes."""
