@@ -15,6 +15,8 @@ class AuditFault(StrEnum):
     CUT_OFF = "cut_off"  #: the end of the trail was removed
     SEAL = "seal"  #: a seal was changed or removed
     NO_ANCHOR = "no_anchor"  #: nothing outside the database says how far the trail reached
+    TOMBSTONE = "tombstone"  #: what says that retention removed rows was forged or changed
+    RESULT = "result"  #: a result, or the state of a job, is not what the trail says
     ANCHOR = "anchor"  #: the anchor file is damaged, or another key sealed it
 
 

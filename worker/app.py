@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from worker.operations.probing import Probe
     from worker.operations.reloading import LiveSettings
     from worker.operations.schedule import PeriodicTask
+    from worker.operations.retention import RetentionRound
     from worker.operations.seal import AuditSeal
     from worker.queue.audit import AuditTrail
     from worker.queue.jobs import JobQueue
@@ -48,6 +49,7 @@ SPOOL_CHECK_SECONDS = 600.0
 OVERDUE_CHECK_SECONDS = 30.0
 BACKUP_CHECK_SECONDS = 300.0
 SEARCH_SECONDS = 5.0
+RETENTION_SECONDS = 3600.0
 TRAIL_CHECK_SECONDS = 6 * 3600.0
 CONSTANCY_CHECK_SECONDS = 60.0
 LONGEST_INFERENCE_RETRY = timedelta(minutes=10)
@@ -179,6 +181,36 @@ def index_images(config: Config) -> int:
 
     root = config.storage.root
     return search_index(config).fill(lambda file, syntax: read_terms(root, file, syntax))
+
+
+def retention_round(config: Config, *, actor: str) -> "RetentionRound":
+    """Return what removes images, results and rows as [retention] says."""
+    from worker.operations.retention import RetentionRound, policy_of
+    from worker.queue.orphans import Orphans
+    from worker.queue.retention import FileRetention
+    from worker.queue.tombstones import RecordRetention
+
+    opened, root, policy = engine(config), config.storage.root, policy_of(config.retention)
+    return RetentionRound(
+        files=FileRetention(opened, root=root, policy=policy, now=_utc_now, actor=actor),
+        records=RecordRetention(
+            opened,
+            period=policy.records,
+            is_exported=bool(config.audit.syslog.host),
+            now=_utc_now,
+            actor=actor,
+        ),
+        orphans=Orphans(opened, root=root, now=_utc_now, actor=actor),
+        root=root,
+        policy=policy,
+        key=audit_seal(config).key,
+    )
+
+
+def remove_by_retention(config: Config, *, actor: str) -> int:
+    """Do one round of retention; return how many jobs and orphans it removed something of."""
+    report = retention_round(config, actor=actor).run()
+    return report.jobs + report.records_of_jobs + report.orphan_files + report.orphan_folders
 
 
 def audit_trail(config: Config) -> "AuditTrail":
@@ -469,6 +501,11 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
                 work=lambda: trail.seal(seal.key(), seal.anchor),
             ),
             PeriodicTask(name="search", seconds=SEARCH_SECONDS, work=lambda: index_images(config)),
+            PeriodicTask(
+                name="retention",
+                seconds=RETENTION_SECONDS,
+                work=lambda: remove_by_retention(config, actor=actor),
+            ),
             *_watching_tasks(live, queue),
         ],
         leadership=Leadership(engine(config), now=_utc_now, name="schedule", holder=actor),

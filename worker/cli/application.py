@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from schemas.errors import BoneAgeError, UsageError
-from worker.cli import audit, config, database, jobs, notify, peers, release
+from worker.cli import audit, config, database, jobs, notify, peers, release, retention
 from worker.cli.conformance import conformance
 from worker.cli.demo import demo
 from worker.cli.doctor import doctor
@@ -38,6 +38,7 @@ application.command("doctor")(doctor)
 application.command("conformance")(conformance)
 application.add_typer(jobs.commands, name="jobs")
 application.add_typer(audit.commands, name="audit")
+application.add_typer(retention.commands, name="retention")
 application.add_typer(peers.commands, name="peers")
 application.add_typer(release.commands, name="release")
 application.add_typer(config.commands, name="config")

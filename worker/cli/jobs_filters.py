@@ -98,7 +98,7 @@ def with_filters(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., No
         names = [name for name in _OPTIONS if name not in without]
 
         def run(**given: Any) -> None:  # noqa: ANN401 - whatever typer read
-            typed = dict.fromkeys(_OPTIONS) | {name: given.pop(name) for name in names}
+            typed: dict[str, Any] = dict.fromkeys(_OPTIONS) | {name: given.pop(name) for name in names}
             command(wanted=JobFilterOptions(**typed), **given)
 
         options = [

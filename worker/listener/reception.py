@@ -1,6 +1,7 @@
 """What becomes of one object that has arrived whole: kept, recognised as our own, or refused."""
 
 from dataclasses import dataclass
+from errno import ENOENT
 
 from schemas.jobs import Arrival, Priority, Receipt
 from schemas.results import SOFTWARE_NAME
@@ -9,6 +10,7 @@ from worker.listener.errors import (
     ForeignReportError,
     MismatchError,
     QueueWriteError,
+    SpoolWriteError,
     StoreRefusedError,
     UnreadableDatasetError,
     WrongClassError,
@@ -102,10 +104,13 @@ class Reception:
             priority=origin.priority,
         )
         try:
-            return self._queue.receive(arrival)
+            receipt = self._queue.receive(arrival)
         except Exception as error:
             log.exception("receive.not_committed")
             raise QueueWriteError from error
+        if not self._spool.holds(kept.spool_file):  # retention took it a moment ago: once more
+            raise SpoolWriteError(errno=ENOENT)
+        return receipt
 
     def _is_ours(self, identity: ObjectIdentity, meta: FileMeta) -> bool:
         if meta.sop_class_uid in _NEVER_READ and _OUR_EQUIPMENT in (

@@ -268,6 +268,10 @@ class Spool:
             raise SpoolWriteError(errno=error.errno) from error
         return KeptFile(spool_file=relative, digest=digest, size_bytes=incoming.size_bytes)
 
+    def holds(self, spool_file: str) -> bool:
+        """Say whether a whole file lies under this name."""
+        return (self._root / spool_file).is_file()
+
     def kept_files(self) -> Iterator[str]:
         """Yield the name of every whole file, relative to the storage root, in any order."""
         for path in (self._root / SPOOL_FOLDER).glob("??/*.dcm"):

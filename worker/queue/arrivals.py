@@ -10,6 +10,7 @@ from schemas.jobs import Arrival, JobState, Priority, Receipt, ReceptionState
 from schemas.tables import Job, Reception
 from worker.queue.dialect import insert_or_ignore
 from worker.queue.ledger import Ledger
+from worker.queue.tombstones import retired_revision
 
 #: a resend of the same bytes wakes a job up only here: elsewhere it is on its way, or done
 _REVIVED = frozenset({JobState.FAILED, JobState.IGNORED, JobState.CANCELLED})
@@ -47,7 +48,7 @@ def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
         release=release,
         state=JobState.QUEUED,
         attempt=0,
-        revision=0,
+        revision=retired_revision(ledger.session, arrival.sop_instance_uid),
         reception_id=reception_id,
         run_after=ledger.at,
         rank_at=rank_of(arrival.priority, arrived_at=ledger.at),

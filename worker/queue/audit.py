@@ -16,10 +16,12 @@ from sqlalchemy.orm import Session
 from schemas.audit import AuditProblem, Seal
 from schemas.errors import AuditBrokenError
 from schemas.jobs import JobEvent
+from schemas.retention import Tombstone
 from schemas.tables import JobEventRow, SealRow
 from worker.queue.anchor import read_anchor, write_anchor
 from worker.queue.database import reading
 from worker.queue.ledger import Ledger, ledger
+from worker.queue.tombstones import tombstones
 from worker.queue.verification import find_problems, seal_of
 from worker.queue.views import event_of
 
@@ -69,6 +71,11 @@ class AuditTrail:
             AuditAnchorError: the anchor is damaged, or another key sealed it.
         """
         return read_anchor(anchor, key=key)
+
+    def removals(self) -> tuple[Tombstone, ...]:
+        """Return what retention removed from the tables, oldest first."""
+        with reading(self._engine) as session:
+            return tuple(tombstones(session))
 
     def list(
         self, *, since: datetime | None = None, job_id: int | None = None, limit: int = 200

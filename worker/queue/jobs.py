@@ -29,6 +29,7 @@ from worker.queue.claims import claim_of, held, take_oldest_due
 from worker.queue.commitments import Commitments
 from worker.queue.database import reading
 from worker.queue.endings import fail_job, mark_examined
+from worker.queue.fingerprints import RESULT_DIGEST, result_digest
 from worker.queue.ledger import Detail, Ledger, ledger
 from worker.queue.overdue import OverdueJob, call_overdue, note_overdue
 from worker.queue.removal import require_files
@@ -144,10 +145,14 @@ class JobQueue:
         with self._ledger() as book:
             job = held(book, claim)
             mark_examined(book, job)
-            add_result(book, job, result)
+            row = add_result(book, job, result)
             job.outcome, job.reason = result.outcome, result.reason or None
             job.error = result.error or None
-            detail = {"revision": job.revision, "orders": len(result.orders)}
+            detail: Detail = {
+                "revision": job.revision,
+                "orders": len(result.orders),
+                RESULT_DIGEST: result_digest(row),
+            }
             book.move(
                 job,
                 after=JobState.DELIVERING,

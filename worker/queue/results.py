@@ -18,8 +18,8 @@ def current_result(session: Session, job: Job) -> Result | None:
     ).one_or_none()
 
 
-def add_result(book: Ledger, job: Job, new: NewResult) -> None:
-    """Write the next revision, its objects and what is owed to whom."""
+def add_result(book: Ledger, job: Job, new: NewResult) -> Result:
+    """Write the next revision, its objects and what is owed to whom; return its row."""
     low, high = new.interval_months or (None, None)
     result = Result(
         job_id=job.id,
@@ -63,6 +63,7 @@ def add_result(book: Ledger, job: Job, new: NewResult) -> None:
         for order in new.orders
     )
     book.session.flush()
+    return result
 
 
 def add_output(book: Ledger, output: NewOutput, *, result_id: int) -> None:

@@ -10,9 +10,12 @@ from sqlalchemy.orm import Session
 
 from schemas.audit import AuditFault, AuditProblem, Seal
 from schemas.errors import AuditAnchorError
+from schemas.retention import Tombstone
 from schemas.tables import JobEventRow, SealRow
+from worker.queue.altered import find_altered_results
 from worker.queue.anchor import read_anchor
 from worker.queue.ledger import canonical, event_hash
+from worker.queue.tombstones import RemovedEvents, digest_of, is_signed, tombstones
 
 _CHUNK = 1000  # rows in memory at once
 
@@ -36,8 +39,48 @@ def find_problems(session: Session, *, key: bytes, anchor: Path) -> Iterator[Aud
         session, key=key
     ):
         return  # it is the key that is wrong: a line for every row would only hide that
-    yield from _check_seals(session, key=key)
+    of_trail = list(_check_trail(session, key=key))
+    yield from of_trail
+    is_cut = any(problem.kind is AuditFault.CUT_OFF for problem in of_anchor)
+    if (
+        not of_trail and not is_cut
+    ):  # a trail that is not whole proves nothing about the other tables
+        yield from find_altered_results(session)
+
+
+def _check_trail(session: Session, *, key: bytes) -> Iterator[AuditProblem]:
+    removed, forged = _removed(session, key=key)
+    yield from forged
+    yield from _check_seals(session, removed, key=key)
     yield from _check_unsealed(session)
+
+
+def _removed(session: Session, *, key: bytes) -> tuple[RemovedEvents, list[AuditProblem]]:
+    """Return which events retention removed, and the tombstones that nobody may believe."""
+    believed, problems = [], []
+    for stone in tombstones(session):
+        if is_signed(stone, key=key) and _is_complete(session, stone):
+            believed.append(stone)
+            continue
+        message = (
+            f"Tombstone {stone.tombstone_id} ({stone.policy}) was changed, or made with another "
+            "key: what it names counts as missing."
+        )
+        first = stone.ranges[0][0] if stone.ranges else None
+        problems.append(AuditProblem(kind=AuditFault.TOMBSTONE, event_id=first, message=message))
+    return RemovedEvents(believed), problems
+
+
+def _is_complete(session: Session, stone: Tombstone) -> bool:
+    """Say whether the seals hold exactly the events that the tombstone names."""
+    hashes: list[str] = []
+    for first, last in stone.ranges:
+        hashes += session.scalars(
+            sa.select(SealRow.event_hash)
+            .where(SealRow.event_id.between(first, last))
+            .order_by(SealRow.event_id)
+        )
+    return stone.digest == digest_of(hashes)
 
 
 def _compare_anchor(session: Session, *, key: bytes, anchor: Path) -> Iterator[AuditProblem]:
@@ -85,7 +128,7 @@ def _cut_off(session: Session, stated: Seal) -> AuditProblem:
     )
 
 
-def _check_seals(session: Session, *, key: bytes) -> Iterator[AuditProblem]:
+def _check_seals(session: Session, removed: RemovedEvents, *, key: bytes) -> Iterator[AuditProblem]:
     """Check each seal by itself, then against the one before it, then its event."""
     pairs = session.execute(
         sa.select(SealRow, JobEventRow)
@@ -105,7 +148,8 @@ def _check_seals(session: Session, *, key: bytes) -> Iterator[AuditProblem]:
             yield _seal_problem(row.event_id, "It does not follow the seal before it.")
         if not hmac.compare_digest(row.seal, seal_of(row, key=key)):
             yield _seal_problem(row.event_id, "It was changed, or made with another key.")
-        yield from _check_sealed_event(session, row, event)
+        if event is not None or not removed.holds(row.event_id):
+            yield from _check_sealed_event(session, row, event)
         position, seal, event_id = row.position, row.seal, row.event_id
 
 

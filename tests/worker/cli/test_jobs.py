@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from sqlalchemy import Engine
 
 from schemas.errors import RemovedByRetentionError
 from schemas.jobs import JobEvent, JobState
-from schemas.tables import Reception, Result
+from schemas.tables import Job, Reception, Result
 from tests.builders import hand_radiograph, write_file
 from tests.worker.cli.conftest import Database
 from tests.worker.queue.makers import RETRY, arrival, claimed, result, send_all, settled
@@ -335,3 +336,25 @@ def test_stages_begin_anew_with_each_round(room: Room) -> None:
 
     assert stages_of(events) == {}
     assert stages_of(events[:-1])["delivered"] == 5
+
+
+def test_retention_is_shown_before_it_is_done(room: Room, run: Run) -> None:
+    settled(room.queue)
+    send_all(room.outbox)
+    image = room.root / "spool/aa/1.2.3-aaaa.dcm"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"x")
+    (room.root / "audit.key").write_bytes(b"k" * 32)
+    with writing(room.engine) as session:
+        session.get_one(Job, 1).updated_at = datetime(2020, 1, 1, tzinfo=UTC)
+
+    shown = json.loads(run("retention", "run", "--dry-run", "--json"))
+
+    assert (shown["jobs"], shown["files"]) == (1, 2)
+    assert "--yes" in run("retention", "run", expect=2)
+    assert image.exists()
+    assert "Removed:" in run("retention", "run", "--yes")
+    assert not image.exists()
+    removed = room.queue.events(1)[-1]
+    assert (removed.event, removed.actor[:9]) == ("files_removed", "operator:")
+    assert "Nothing is due" in run("retention", "run", "--yes")

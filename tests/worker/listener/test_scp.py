@@ -189,6 +189,24 @@ def test_a_disk_error_is_out_of_resources(
     assert (site.jobs, site.kept, site.halves) == ([], [], [])
 
 
+def test_a_file_that_retention_took_at_this_moment_is_sent_once_more(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = site.queue.receive
+
+    def remove_and_receive(arrival: Arrival) -> Receipt:
+        (site.root / arrival.spool_file).unlink()
+        return receive(arrival)
+
+    sent = encoded_file(tmp_path / "sent.dcm", CONTENT)
+    monkeypatch.setattr(site.queue, "receive", remove_and_receive)
+    assert store(site.port, sent) == [0xA700]
+
+    monkeypatch.undo()
+    assert store(site.port, sent) == [0x0000]
+    assert len(site.kept) == 1
+
+
 def test_a_full_disk_is_out_of_resources_until_there_is_room(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from schemas.audit import AuditFault
 from schemas.errors import AuditAnchorError, AuditBrokenError
-from schemas.tables import JobEventRow, SealRow
+from schemas.tables import Job, JobEventRow, OutboxRow, Output, Result, SealRow
 from tests.fakes import Clock
 from tests.worker.queue.makers import arrival, send_all, settled
 from worker.queue.audit import AuditTrail
@@ -244,3 +244,54 @@ def test_events_are_listed_by_job_or_time(
     assert [event.event for event in sealed.list(since=later)] == ["received"]
     assert {event.job_id for event in sealed.list(job_id=2)} == {2}
     assert [event.event_id for event in sealed.list(limit=3)] == [12, 13, 14]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("bone_age_months", 96.0), ("sex", "F"), ("reason", "not_a_hand")]
+)
+def test_a_result_that_was_changed_is_found(
+    sealed: AuditTrail, anchor: Path, engine: Engine, column: str, value: object
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.update(Result).where(Result.id == 1).values({column: value}))
+
+    (problem,) = sealed.verify(KEY, anchor)
+
+    assert problem.kind is AuditFault.RESULT
+    assert problem.message == "Revision 1 of job 1 is not what was settled."
+
+
+def test_a_result_that_was_put_in_is_found(
+    sealed: AuditTrail, anchor: Path, engine: Engine
+) -> None:
+    with Session(engine) as session, session.begin():
+        original = session.get_one(Result, 1)
+        columns = {c.key: getattr(original, c.key) for c in Result.__table__.columns}
+        session.add(Result(**{**columns, "id": 99, "revision": 2}))
+
+    assert faults(sealed, anchor) == [("result", None)]
+
+
+def test_a_result_that_was_removed_is_found(
+    sealed: AuditTrail, anchor: Path, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        outputs = sa.select(Output.id).where(Output.result_id == 1)
+        connection.execute(sa.delete(OutboxRow).where(OutboxRow.result_id == 1))
+        connection.execute(sa.delete(Output).where(Output.id.in_(outputs)))
+        connection.execute(sa.delete(Result).where(Result.id == 1))
+
+    assert [problem.message for problem in sealed.verify(KEY, anchor)] == [
+        "Revision 1 of job 1 is not there."
+    ]
+
+
+def test_a_job_in_another_state_than_its_trail_says_is_found(
+    sealed: AuditTrail, anchor: Path, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.update(Job).where(Job.id == 2).values(state="ignored"))
+
+    assert [problem.message for problem in sealed.verify(KEY, anchor)] == [
+        "Job 2 is ignored, but its trail says delivered."
+    ]
