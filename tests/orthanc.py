@@ -14,7 +14,7 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -203,6 +203,12 @@ class Orthanc:
         """Let it lose everything."""
         for patient in self.get("/patients"):
             self._request(f"/patients/{patient}", method="DELETE")
+
+    def forget(self, study_instance_uids: Collection[str]) -> None:
+        """Let it lose these studies, as far as it holds them."""
+        for study in self.get("/studies?expand"):
+            if study["MainDicomTags"]["StudyInstanceUID"] in study_instance_uids:
+                self._request(f"/studies/{study['ID']}", method="DELETE")
 
     def count(self) -> int:
         """Return how many instances it holds in all."""

@@ -9,20 +9,24 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.campaigns.faults import disk, hosts, kill, peers
+from tests.campaigns.faults import claims, clocks, disk, hosts, kill, peers, soak
 from tests.campaigns.faults.outcome import Order, Outcome, write_json
 
+Campaign = Callable[..., Outcome]
 #: each campaign, and how many runs its long form has
-CAMPAIGNS = {
+CAMPAIGNS: dict[str, tuple[Campaign, int]] = {
     "kill": (kill.campaign, 200),
     "peers": (peers.campaign, 39),
     "disk": (disk.campaign, 20),
     "hosts": (hosts.campaign, 20),
+    "clocks": (clocks.campaign, 6),
+    "claims": (claims.campaign, 10),
+    "soak": (soak.campaign, 5000),
 }
 
 

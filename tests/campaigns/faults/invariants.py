@@ -55,6 +55,23 @@ def unfinished(engine: Engine, uids: Sequence[str]) -> int:
     return count
 
 
+def with_job(engine: Engine, images: Sequence[Image]) -> set[str]:
+    """Return which of these images have a job, by SOP Instance UID."""
+    found: set[str] = set()
+    with reading(engine) as session:
+        for some in parts([image.sop_instance_uid for image in images]):
+            jobs = sa.select(Job.sop_instance_uid).where(Job.sop_instance_uid.in_(some))
+            found |= set(session.scalars(jobs))
+    return found
+
+
+def count_delivered(engine: Engine) -> int:
+    """Return how many jobs have come to their good end."""
+    with reading(engine) as session:
+        delivered = sa.select(sa.func.count()).where(Job.state == JobState.DELIVERED)
+        return session.scalar(delivered) or 0
+
+
 def parts(uids: Sequence[str]) -> Iterable[Sequence[str]]:
     return [uids[start : start + _MOST] for start in range(0, len(uids), _MOST)]
 
@@ -87,7 +104,10 @@ def require_objects_once(
     """
     held = _held_by_study(pacs)
     wanted = {image.study_instance_uid for image in images}
-    require(not is_whole or held.keys() <= wanted, f"strangers: {sorted(held.keys() - wanted)}")
+    require(
+        not is_whole or held.keys() <= wanted,
+        f"{len(held.keys() - wanted)} strange studies: {sorted(held.keys() - wanted)[:3]}",
+    )
     for image in images:
         objects = held.get(image.study_instance_uid, [])
         _require_set(engine, image, objects)

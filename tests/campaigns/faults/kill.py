@@ -8,7 +8,7 @@ emptied, so that whatever came twice, or late, is seen.
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -82,29 +82,34 @@ class Matrix:
         self._order = order
         self._points = points
         self._film = Film(seed=order.seed)
+        self._late: list[Image] = []  #: not acknowledged, and not sent again
+        self._failed: set[str] = set()  #: studies of runs that did not end as they must
 
     def run_noted(
         self, engine: Engine, number: int, outcome: Outcome, *, tell: Callable[[str], None]
     ) -> list[Ended]:
         """Do one run; a broken promise goes into ``outcome``."""
         point = self.point_of(number)
+        chance = Random(self._order.chance(number))  # noqa: S311 - no secret
+        images = self._film.images(number, IMAGES, chance=chance)
+        concerned = [*images, *self._late]
         try:
-            ended = self._run(engine, number)
+            ended = self._run(engine, number, images, chance)
         except _FAILED as error:
             outcome.fail(run=number, what=point, found=str(error))
             tell(f"run {number}: {point}: FAILED: {error}")
+            self._failed |= {each.study_instance_uid for each in images}
             return []
+        self._pacs.forget({e.study_instance_uid for e in concerned if e not in self._late})
         tell(f"run {number}: {point}: {ended.seconds:.1f} s")
         return [ended]
 
     def point_of(self, number: int) -> str:
         return self._points[(number - 1) % len(self._points)]
 
-    def _run(self, engine: Engine, number: int) -> Ended:
+    def _run(self, engine: Engine, number: int, images: Sequence[Image], chance: Random) -> Ended:
         began = time.monotonic()
-        chance = Random(self._order.chance(number))  # noqa: S311 - no secret
         point = self.point_of(number)
-        images = self._film.images(number, IMAGES, chance=chance)
         over = threading.Event()
         guard = threading.Timer(LIMIT_SECONDS, over.set)
         guard.start()
@@ -118,7 +123,6 @@ class Matrix:
         finally:
             guard.cancel()
         invariants.require(not over.is_set(), "a sender was not content in time")
-        invariants.wait_until_terminal(engine, images, limit_seconds=LIMIT_SECONDS)
         self._check(engine, images, traffic)
         return Ended(
             point=point,
@@ -133,7 +137,7 @@ class Matrix:
         arm(self._house.folder, Arming(point=point, nth=nth, run=number))
 
     def _strike_from_outside(
-        self, point: str, images: list[Image], over: threading.Event, chance: Random
+        self, point: str, images: Sequence[Image], over: threading.Event, chance: Random
     ) -> Traffic:
         """Kill the supervisor, or everything, at any moment of the traffic; start it again."""
         traffic = Traffic()
@@ -150,15 +154,34 @@ class Matrix:
         senders.join()
         return traffic
 
-    def _check(self, engine: Engine, images: list[Image], traffic: Traffic) -> None:
+    def _check(self, engine: Engine, images: Sequence[Image], traffic: Traffic) -> None:
+        """Look at this run's images, and at earlier ones that were never acknowledged.
+
+        Those may lie whole in the spool: `schedule` takes them in when it finds them.
+        """
+        concerned = [*images, *self._late]
+        while True:
+            invariants.wait_until_terminal(engine, concerned, limit_seconds=LIMIT_SECONDS)
+            taken_in = invariants.with_job(engine, concerned)
+            try:
+                self._require_promises(engine, concerned, traffic)
+                break
+            except AssertionError:
+                if invariants.with_job(engine, concerned) == taken_in:
+                    raise
+        self._late = [each for each in concerned if each.sop_instance_uid not in taken_in]
+
+    def _require_promises(self, engine: Engine, images: Sequence[Image], traffic: Traffic) -> None:
+        self._pacs.forget(self._failed)  # one failure is told once
         jobs = invariants.require_one_job_each(engine, images, traffic)
         invariants.require_objects_once(engine, self._pacs, images, is_whole=True)
         invariants.require_chains(engine, jobs)
         invariants.require_no_halves(self._house, engine, images)
-        self._pacs.empty()
 
     def require_silence(self) -> None:
-        """Nothing comes twice, or late, to an Orthanc that was emptied."""
+        """Nothing comes twice, or late, after what was looked at was taken away."""
+        late = {each.study_instance_uid for each in self._late}
+        self._pacs.forget(self._failed | late)
         invariants.require(self._pacs.count() == 0, "an object came after its job had ended")
 
 
