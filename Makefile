@@ -14,7 +14,7 @@ IMAGE ?=
 PROCESSES ?= 2
 SEX ?=
 
-.PHONY: demo test bench check format readme viewer screenshots libraries clean
+.PHONY: demo test bench faults check format readme viewer screenshots libraries clean
 
 demo: $(VENV)/.serve-ready libraries
 	$(BIN)/boneage demo $(if $(SEX),--sex $(SEX)) $(IMAGE)
@@ -26,6 +26,10 @@ test: $(VENV)/.develop-ready libraries check
 bench: $(VENV)/.develop-ready libraries
 	$(BIN)/python -m pip install --quiet --editable ".[dev,bench]"
 	$(BIN)/python -m tests.benchmarks $(NAME)
+
+# the fault campaigns in their long form: an hour and a half; NAME=kill for one, SEED=7 for other faults
+faults: $(VENV)/.develop-ready libraries
+	$(BIN)/python -m tests.campaigns.faults $(NAME) $(if $(SEED),--seed $(SEED)) --json faults.json
 
 # every check but the tests, in the order of their haste
 check: $(VENV)/.develop-ready

@@ -63,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = given.names or list(CAMPAIGNS)
     if strangers := set(names) - set(CAMPAIGNS):
         parser.error(f"no such campaign: {', '.join(sorted(strangers))}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nobody is left behind
     outcomes = []
     for name in names:
         order = Order(runs=given.runs or CAMPAIGNS[name][1], seed=given.seed, first=given.first)
@@ -77,4 +76,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nobody is left behind
     sys.exit(main())
