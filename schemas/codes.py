@@ -223,7 +223,7 @@ FLAGS: Mapping[QualityFlag, Concept] = MappingProxyType(
         QualityFlag.LOW_RESOLUTION: _own("1474", "Low resolution"),
         QualityFlag.POLARITY_MENDED: _own("1475", "Image was inverted, read the right way"),
         QualityFlag.ORIENTATION_MENDED: _own("1476", "Image was turned, read upright"),
-        QualityFlag.AGE_CONTRADICTION: _own("1477", "Patient's Age contradicts the dates"),
+        QualityFlag.AGE_CONTRADICTION: _own("1477", "Patient's Age and dates do not agree"),
         QualityFlag.PHANTOM: _own("1478", "Phantom, not a child"),
     }
 )

@@ -14,7 +14,8 @@ from worker.reporting.radiograph_panel import draw_colour_bar, draw_radiograph, 
 
 WIDTH, HEIGHT = 1200, 1600
 _SIDE = Box(left=24, top=20, width=1152, height=36)
-_IMAGE = Box(left=24, top=60, width=1152, height=1320)
+_SUBJECT_TOP = 52
+_IMAGE = Box(left=24, top=112, width=1152, height=1268)  # as on the page
 _BAR = Box(left=24, top=1392, width=1152, height=104)
 _BANNER = Box(left=0, top=1504, width=WIDTH, height=56)
 _FOOT_TOP = 1568
@@ -33,7 +34,7 @@ def draw_heatmap_picture(
     canvas = Canvas.blank(width=WIDTH, height=HEIGHT)
     draw_side(canvas, _SIDE, content.source.laterality)
     subject, colour = _subject(content)
-    canvas.write(subject, (_SIDE.right, _SIDE.top), size=22, colour=colour, anchor="ra")
+    canvas.write(subject, (_SIDE.right, _SUBJECT_TOP), size=22, colour=colour, anchor="ra")
     draw_radiograph(canvas, _IMAGE, pixels, heatmap)
     draw_colour_bar(canvas, _BAR, heatmap)
     canvas.fill(_BANNER, WARNING)

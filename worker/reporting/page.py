@@ -37,11 +37,13 @@ from worker.reporting.radiograph_panel import (
 
 WIDTH, HEIGHT = 1600, 1200
 _SIDE = Box(left=24, top=24, width=800, height=36)
-_IMAGE = Box(left=24, top=60, width=800, height=960)
-_IMAGE_WITH_BAR = Box(left=24, top=60, width=800, height=858)
+# below what viewers write into the corners: a marker of the side must stay readable
+_IMAGE = Box(left=24, top=112, width=800, height=908)
+_IMAGE_WITH_BAR = Box(left=24, top=112, width=800, height=806)
 _PHANTOM_HEIGHT = 64
 _BAR = Box(left=24, top=932, width=800, height=104)
 _RIGHT = Box(left=864, top=24, width=712, height=1000)
+_CLEAR_OF_VIEWERS = 500  # from the left of this column: Orthanc writes into the right corner
 _CHART = Box(left=864, top=546, width=712, height=420)
 _FLAGS_TOP = 970
 _FLAG_SIZES = {23: 3, 19: 3, 17: 4}  #: size of the letters, and how many such lines fit
@@ -127,7 +129,7 @@ def _draw_both_sexes(canvas: Canvas, content: ResultContent) -> None:
     """Draw both values at one size, so that neither is the headline."""
     left, top = _RIGHT.left, _RIGHT.top
     canvas.write("SEX UNKNOWN", (left, top), size=44, colour=WARNING, is_bold=True)
-    canvas.write(wording.NO_HEADLINE, (left, top + 58), size=25)
+    canvas.write_within(wording.NO_HEADLINE, (left, top + 62), width=_CLEAR_OF_VIEWERS, size=25)
     width = (_RIGHT.width - 24) // 2
     for index, estimate in enumerate(content.estimates):
         box = Box(left=left + index * (width + 24), top=top + 110, width=width, height=206)

@@ -105,7 +105,8 @@ def draw_colour_bar(canvas: Canvas, box: Box, heatmap: Heatmap) -> None:
 def draw_side(canvas: Canvas, place: Box, laterality: str | None) -> None:
     """Say above the image which hand the header names; a marker in the image stays to be seen."""
     side = _SIDE_WORDS.get(laterality or "", "side not stated")
-    canvas.write(f"Header: {side}", (place.left, place.top), size=22, colour=QUIET)
+    at = (place.right, place.top)  # viewers write into the left corner
+    canvas.write(f"Header: {side}", at, size=22, colour=QUIET, anchor="ra")
 
 
 def _to_grey(shown: NDArray[np.float32]) -> Pixels:
