@@ -621,6 +621,34 @@ def health(config: Config, opened: "Engine") -> "Health":
     )
 
 
+def phantom_deviation(config: Config, name: str) -> float:
+    """Return by how many months a release reads its phantom older than it must; loads torch.
+
+    Raises:
+        NoSuchReleaseError, UnsuitableImageError: it does not read it at all.
+    """
+    from models.release.manifest import read_manifest
+    from worker.operations.doctor import read_phantom
+
+    chosen = config.model_copy(
+        update={"inference": config.inference.model_copy(update={"release": name})}
+    )
+    phantom = read_manifest(release_folder(chosen))[0].phantom
+    reader = image_reader(chosen, installation_id="release", device="cpu")
+    return read_phantom(reader, phantom)[0] - phantom.known_value_months
+
+
+def note_release(config: Config, *, before: str, after: str, reason: str) -> None:
+    """Write into the trail who changed the release; before the first start there is none."""
+    try:
+        desk = operator_desk(config)
+    except BoneAgeError:
+        return
+    desk.record_event(
+        event="release_chosen", reason=reason, detail={"before": before, "after": after}
+    )
+
+
 def examinations(config: Config) -> "tuple[Examination, ...]":
     """Return all that `boneage doctor` looks at."""
     from worker.operations.doctor import Surgery, examinations

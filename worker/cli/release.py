@@ -1,12 +1,20 @@
 """`boneage release`: which weights there are, how good they are, whether they are whole."""
 
+import os
 from typing import Annotated
 
 import typer
 
 from schemas.releases import Manifest
-from worker.cli.options import ConfigOption, JsonOption, settings
-from worker.cli.output import print_facts, print_json, print_table
+from worker.cli.options import (
+    ConfigOption,
+    JsonOption,
+    ReasonOption,
+    YesOption,
+    all_settings,
+    settings,
+)
+from worker.cli.output import confirm, print_facts, print_json, print_table
 from worker.cli.release_import import import_checkpoints
 
 commands = typer.Typer(no_args_is_help=True, help="The releases: weights, manifest and metrics.")
@@ -114,6 +122,41 @@ def verify(
         print_json({"name": identity.name, "version": identity.version, "digest": digest})
         return
     print(f"Release {identity.name} is whole; its digest is {identity.digest}.")
+
+
+@commands.command("use")
+def use(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a release that is here.")],
+    *,
+    reason: ReasonOption,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Let another release read new images, from the next start on; old results stay as they are.
+
+    It is checked first: every checksum, and the constancy phantom is read with it. Then its name
+    is written into config.toml, and into the audit trail with your name.
+
+    Example: boneage release use rsna-2026.1 --reason "validated on our own images"
+    """
+    from models.release.manifest import find_release, read_manifest, verify_release
+    from worker import app
+    from worker.operations.release_choice import choose_release
+
+    found = all_settings(config)
+    before = app.release_name(found.config) or "none"
+    verify_release(name)
+    manifest, identity = read_manifest(find_release(name))
+    deviation = app.phantom_deviation(found.config, name)
+    tolerance = manifest.phantom.tolerance_months
+    print(f"Release {identity.name}, version {identity.version}: whole, {_overall(manifest)}.")
+    print(f"The phantom came out {deviation:+.3f} months from its known value (± {tolerance:.2f}).")
+    if abs(deviation) > tolerance:
+        raise typer.Exit(1)
+    confirm(f"Read new images with {name} in place of {before}, from the next start on?", yes=yes)
+    choose_release(name, file=found.file, environment=os.environ)
+    app.note_release(found.config, before=before, after=name, reason=reason)
+    print(f"{found.file} says so now. Restart `boneage serve`; then `boneage selftest`.")
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

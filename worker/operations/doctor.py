@@ -108,6 +108,17 @@ def _device(surgery: Surgery, name: str) -> list[Finding]:
     device = choose_device(name, threads=surgery.config.inference.threads)
     phantom = read_manifest(surgery.release_folder())[0].phantom
     reader = surgery.open_reader(name)
+    read_phantom(reader, phantom)  # the first warms up
+    months, seconds = read_phantom(reader, phantom)
+    return [
+        *_described(name, device),
+        _speed(name, seconds),
+        _constancy(name, months, phantom),
+    ]
+
+
+def read_phantom(reader: ImageReader, phantom: Phantom) -> tuple[float, float]:
+    """Return the bone age of the phantom in months, and how many seconds that took."""
     image = received(
         phantom_radiograph(
             draw_phantom(age_months=phantom.age_months, sex=Sex(phantom.sex)),
@@ -116,15 +127,9 @@ def _device(surgery: Surgery, name: str) -> list[Finding]:
             taken_at=datetime.now().astimezone(),
         )
     )
-    reader.read(image)  # the first warms up
     started = time.perf_counter()
     content = reader.read(image).content
-    seconds = time.perf_counter() - started
-    return [
-        *_described(name, device),
-        _speed(name, seconds),
-        _constancy(name, content.estimates[0].age_months, phantom),
-    ]
+    return content.estimates[0].age_months, time.perf_counter() - started
 
 
 def _described(name: str, device: str) -> Iterator[Finding]:
