@@ -68,6 +68,42 @@ def sex_input(sexes: Sequence[Sex], *, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What one member said to a batch of views, and what its heatmaps are made from."""
+
+    inputs: Tensor  #: ``(image and view, 1, size, size)``
+    feature_map: Tensor  #: ``(image and view, channels, rows, columns)``
+    sexes: Tensor  #: ``(image and sex, 1)``
+    months: Tensor  #: ``(image and sex, view)``
+
+
+def _say(
+    member: LoadedMember,
+    given: Sequence[tuple[MemberInput, ...]],
+    sexes: Sequence[tuple[Sex, ...]],
+    *,
+    device: torch.device,
+) -> _Said:
+    """Run one member once over a batch; the head alone runs again for each further sex."""
+    network = member.network
+    count = len(given[0])  # views of an image
+    inputs = torch.stack([one.values for views in given for one in views]).to(device)
+    with torch.no_grad():
+        feature_map = network.features(inputs.contiguous(memory_format=torch.channels_last))
+        rows = [index for index, asked in enumerate(sexes) for _ in asked]
+        flat = sex_input([sex for asked in sexes for sex in asked], device=inputs.device)
+        shown = [row * count + view for row in rows for view in range(count)]
+        said = network.head(feature_map[shown], flat.repeat_interleave(count, dim=0))
+    return _Said(inputs=inputs, feature_map=feature_map, sexes=flat, months=said.view(-1, count))
+
+
+def _months_of(said: _Said, sexes: Sequence[tuple[Sex, ...]]) -> tuple[tuple[float, ...], ...]:
+    """Return months for each image and each of its sexes, mean of its views."""
+    months = iter(said.months.mean(dim=1).tolist())
+    return tuple(tuple(next(months) for _ in asked) for asked in sexes)
+
+
 def ask_member(
     member: LoadedMember,
     given: Sequence[tuple[MemberInput, ...]],
@@ -76,7 +112,7 @@ def ask_member(
     device: torch.device,
     empty: Tensor | None,
 ) -> MemberReading:
-    """Run one member once over a batch; the head alone runs again for each further sex.
+    """Run one member once over a batch, and explain what it says.
 
     Args:
         member: network and manifest entry.
@@ -88,41 +124,38 @@ def ask_member(
     """
     network = member.network
     count = len(given[0])  # views of an image
-    inputs = torch.stack([one.values for views in given for one in views]).to(device)
-    with torch.no_grad():
-        feature_map = network.features(inputs.contiguous(memory_format=torch.channels_last))
-        rows = [index for index, asked in enumerate(sexes) for _ in asked]
-        flat = sex_input([sex for asked in sexes for sex in asked], device=inputs.device)
-        shown = [row * count + view for row in rows for view in range(count)]
-        said = network.head(feature_map[shown], flat.repeat_interleave(count, dim=0))
-        said = said.view(-1, count)  # (image and sex, view)
-    firsts = [rows.index(index) for index in range(len(sexes))]
+    said = _say(member, given, sexes, device=device)
+    starts = np.cumsum([0, *(len(asked) for asked in sexes[:-1])])  # each image's first sex
     parts = contributions(
         network,
-        feature_map,
-        flat[firsts].repeat_interleave(count, dim=0),
-        empty=empty_exposure(network, inputs) if empty is None else empty,
-        estimate=said[firsts].flatten(),
+        said.feature_map,
+        said.sexes[starts].repeat_interleave(count, dim=0),
+        empty=empty_exposure(network, said.inputs) if empty is None else empty,
+        estimate=said.months[starts].flatten(),
     )
-    months = iter(said.mean(dim=1).tolist())
     cells = parts.months.cpu().numpy()
     return MemberReading(
-        months=tuple(tuple(next(months) for _ in asked) for asked in sexes),
+        months=_months_of(said, sexes),
         cells=cells.reshape(len(given), count, *cells.shape[1:]),
         views=tuple(given),
         intercepts=parts.intercept_months.view(-1, count).mean(dim=1).cpu().numpy(),
     )
 
 
-def _place(one: MemberReading, index: int, *, rows: int, columns: int) -> NDArray[np.float32]:
+def _place(one: MemberReading, index: int, *, picture: Picture) -> NDArray[np.float32]:
     """Return a member's map of one image on the grid over the whole image, mean of its views."""
     fields = []
     for cells, view in zip(one.cells[index], one.views[index], strict=True):
         placed = onto_source_grid(
-            cells, view.frame, input_size=view.values.shape[-1], rows=rows, columns=columns
+            cells,
+            view.frame,
+            input_size=view.values.shape[-1],
+            rows=picture.rows,
+            columns=picture.columns,
+            tissue=picture.tissue[:, ::-1] if view.is_mirrored else picture.tissue,
         )
         fields.append(placed[:, ::-1] if view.is_mirrored else placed)
-    return np.mean(fields, axis=0, dtype=np.float32)
+    return np.asarray(np.mean(fields, axis=0), dtype=np.float32)
 
 
 class Ensemble:
@@ -171,10 +204,23 @@ class Ensemble:
             NoHandFoundError: a member wants the hand alone, and none is found.
             NoSexGivenError: an image names no sex to read it as.
         """
-        asked, timings = self._ask(images)
+        if not images:
+            return []
+        started = time.perf_counter()
+        pictures, sexes = self._pictures(images), [image.sexes for image in images]
+        given = [[one.views_for(member.entry) for one in pictures] for member in self.members]
+        prepared = time.perf_counter()
+        asked = [
+            ask_member(member, views, sexes, device=self._loaded.device, empty=empty)
+            for member, views, empty in zip(self.members, given, self._empty, strict=True)
+        ]
+        timings = {
+            "preprocess": 1000 * (prepared - started) / len(images),
+            "networks": 1000 * (time.perf_counter() - prepared) / len(images),
+        }
         return [
-            self._combine(image, [(one, index) for one in asked], timings)
-            for index, image in enumerate(images)
+            self._combine(image, picture, [(one, index) for one in asked], timings)
+            for index, (image, picture) in enumerate(zip(images, pictures, strict=True))
         ]
 
     def estimate(self, images: Sequence[HandImage]) -> list[BoneAgeEstimate]:
@@ -184,34 +230,40 @@ class Ensemble:
             FlatImageError: an image is almost uniform.
             NoSexGivenError: an image names no sex to read it as.
         """
-        asked, _timings = self._ask(images)
+        said = [self.member_months(index, images) for index in range(len(self.members))]
         return [
-            self._estimate(sex, [one.months[index][position] for one in asked])
+            self.combine(sex, [one[index][position] for one in said])
             for index, image in enumerate(images)
             for position, sex in enumerate(image.sexes)
         ]
 
-    def _ask(self, images: Sequence[HandImage]) -> tuple[list[MemberReading], dict[str, float]]:
-        """Return every member's reading of the batch, and milliseconds for each image."""
-        sexes = [image.sexes for image in images]
-        if not all(sexes):
-            raise NoSexGivenError
+    def member_months(
+        self, member: int, images: Sequence[HandImage]
+    ) -> tuple[tuple[float, ...], ...]:
+        """Return what one member alone says: for each image, for each of its sexes, months.
+
+        Raises:
+            FlatImageError: an image is almost uniform.
+            NoSexGivenError: an image names no sex to read it as.
+        """
         if not images:
-            return [], {}
-        started = time.perf_counter()
-        pictures = [self._picture(mended(image.pixels, image.mending)) for image in images]
-        members = self._loaded.members
-        inputs = [[picture.views_for(one.entry) for picture in pictures] for one in members]
-        prepared = time.perf_counter()
-        asked = [
-            ask_member(member, given, sexes, device=self._loaded.device, empty=empty)
-            for member, given, empty in zip(members, inputs, self._empty, strict=True)
-        ]
-        timings = {
-            "preprocess": 1000 * (prepared - started) / len(images),
-            "networks": 1000 * (time.perf_counter() - prepared) / len(images),
-        }
-        return asked, timings
+            return ()
+        asked = self.members[member]
+        given = [one.views_for(asked.entry) for one in self._pictures(images)]
+        sexes = [image.sexes for image in images]
+        said = _say(asked, given, sexes, device=self._loaded.device)
+        return _months_of(said, sexes)
+
+    @property
+    def members(self) -> tuple[LoadedMember, ...]:
+        """The networks with their entries in the manifest."""
+        return self._loaded.members
+
+    def _pictures(self, images: Sequence[HandImage]) -> list[Picture]:
+        """Return the images, mended, ready to be prepared for each member."""
+        if not all(image.sexes for image in images):
+            raise NoSexGivenError
+        return [self._picture(mended(image.pixels, image.mending)) for image in images]
 
     def _picture(self, pixels: NDArray[np.float32]) -> Picture:
         """Return an image ready to be prepared for each member."""
@@ -237,22 +289,18 @@ class Ensemble:
     def _combine(
         self,
         image: HandImage,
+        picture: Picture,
         asked: Sequence[tuple[MemberReading, int]],
         timings_ms: dict[str, float],
     ) -> Reading:
         started = time.perf_counter()
         rows, columns = image.pixels.shape
-        across = image.mending.turns % 2 == 1
-        upright = (columns, rows) if across else (rows, columns)
         estimates = tuple(
-            self._estimate(sex, [one.months[index][position] for one, index in asked])
+            self.combine(sex, [one.months[index][position] for one, index in asked])
             for position, sex in enumerate(image.sexes)
         )
-        fields = np.mean(
-            [_place(one, index, rows=upright[0], columns=upright[1]) for one, index in asked],
-            axis=0,
-            dtype=np.float32,
-        )
+        placed = [_place(one, index, picture=picture) for one, index in asked]
+        fields = np.asarray(np.mean(placed, axis=0), dtype=np.float32)
         heatmap = Heatmap(
             months=turned_back(fields, image.mending),
             intercept_months=float(np.mean([one.intercepts[index] for one, index in asked])),
@@ -267,7 +315,8 @@ class Ensemble:
             timings_ms={**timings_ms, "heatmap": heatmap_ms},
         )
 
-    def _estimate(self, sex: Sex, months: Sequence[float]) -> BoneAgeEstimate:
+    def combine(self, sex: Sex, months: Sequence[float]) -> BoneAgeEstimate:
+        """Return the estimate that the members' months make, one of each, in order."""
         age = float(np.mean(months))
         return BoneAgeEstimate(
             sex=sex,

@@ -1,6 +1,6 @@
 """One image on its way to the members: each gets the views that its own rule asks for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.foreign_preprocessing import Frame, Grey, grey_levels, prepare
+from models.saliency import tissue_share
 from models.transforms import to_model_input, to_working_image
 from schemas.releases import Averaging, Member, PreprocessingRule
 
@@ -31,8 +32,12 @@ class MemberInput:
     is_mirrored: bool = False  #: left and right are exchanged
 
 
-def _mirrored(one: MemberInput) -> MemberInput:
-    return MemberInput(values=one.values.flip(-1), frame=one.frame, is_mirrored=True)
+def _mirrored(one: MemberInput, *, columns: int) -> MemberInput:
+    """Return the mirror image of a view; its frame is a part of the mirrored image."""
+    left = columns - one.frame.left - one.frame.width
+    return MemberInput(
+        values=one.values.flip(-1), frame=replace(one.frame, left=left), is_mirrored=True
+    )
 
 
 def _five_crops(whole: MemberInput, *, size: int) -> tuple[MemberInput, ...]:
@@ -66,12 +71,18 @@ class Picture:
     ) -> None:
         """``pixels``: ``(rows, columns)`` display values, bone bright, any range."""
         self._pixels = pixels
+        self.rows, self.columns = pixels.shape
         self._rule = rule
         self._find_hand = find_hand
 
     @cached_property
     def _working(self) -> NDArray[np.float32]:
         return to_working_image(self._pixels, rule=self._rule)
+
+    @cached_property
+    def tissue(self) -> NDArray[np.float32]:
+        """How much of each field of a heatmap is tissue, ``(GRID, GRID)``."""
+        return tissue_share(self._working)
 
     @cached_property
     def _grey(self) -> Grey:
@@ -92,15 +103,16 @@ class Picture:
             whole = self._view(member, size=round(member.input_size / member.crop_share))
             return _five_crops(whole, size=member.input_size)
         view = self._view(member, size=member.input_size)
-        return (view, _mirrored(view)) if member.averaging is Averaging.MIRROR else (view,)
+        if member.averaging is Averaging.MIRROR:
+            return (view, _mirrored(view, columns=self.columns))
+        return (view,)
 
     def _view(self, member: Member, *, size: int) -> MemberInput:
         """Return the whole picture as a member's rule, or else the release's, prepares it."""
         wanted = member.preprocessing
         if wanted is None:
-            rows, columns = self._pixels.shape
             values = to_model_input(self._working, size=size, rule=self._rule)
-            whole = Frame(top=0.0, left=0.0, height=rows, width=columns)
+            whole = Frame(top=0.0, left=0.0, height=self.rows, width=self.columns)
             return MemberInput(values=values, frame=whole)
         hand = self._hand if wanted.use_mask else None
         prepared, frame = prepare(self._grey, hand=hand, rule=wanted, size=size)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.gate.network import KINDS, TURNS, GateNetwork, Kind
+from models.gate.network import KINDS, TURNS, GateNetwork, Kind, Sighting
 from schemas.estimates import Mending
 from schemas.releases import Gate
 
@@ -21,35 +21,41 @@ class Look:
     upright: float  #: probability that this is how it has to be turned
 
 
+def look(network: GateNetwork, view: NDArray[np.float32]) -> Look:
+    """Return what a view shows and how it has to be mended.
+
+    The network sees the view in all four turns, as it is and inverted, and its logarithms of odds
+    are averaged: so a picture, its negative and its turned copies get one verdict.
+
+    Args:
+        network: in evaluation mode.
+        view: ``(input_size, input_size)`` from ``gate_view``.
+    """
+    views = [np.rot90(values, turn) for values in (view, 1.0 - view) for turn in range(TURNS)]
+    batch = torch.from_numpy(np.stack(views).astype(np.float32) - 0.5).unsqueeze(1)
+    with torch.no_grad():
+        seen: Sighting = network(batch)  # (8, …)
+    kinds = seen.kinds.log_softmax(1).mean(0).softmax(0)
+    said = seen.turns.log_softmax(1)
+    # a view turned by t more that seems to lie at u lies itself at u - t
+    aligned = torch.stack([said[index].roll(-(index % TURNS)) for index in range(len(views))])
+    turns = aligned.mean(0).softmax(0)
+    odds = seen.inverted[:TURNS].mean() - seen.inverted[TURNS:].mean()
+    turn = int(turns.argmax())
+    return Look(
+        kinds={kind: float(one) for kind, one in zip(KINDS, kinds, strict=True)},
+        mending=Mending(turns=turn, is_inverted=bool(odds > 0)),
+        upright=float(turns[turn]),
+    )
+
+
 class TrainedGate:
     """The gate's network with its bounds, on the processor: it is small."""
 
     def __init__(self, entry: Gate, network: GateNetwork) -> None:
         self.entry = entry
-        self._network = network
+        self.network = network
 
     def look(self, view: NDArray[np.float32]) -> Look:
-        """Return what a view shows and how it has to be mended.
-
-        The network sees the view in all four turns, as it is and inverted, and its logarithms of
-        odds are averaged: so a picture, its negative and its turned copies get one verdict.
-
-        Args:
-            view: ``(input_size, input_size)`` from ``gate_view``.
-        """
-        views = [np.rot90(values, turn) for values in (view, 1.0 - view) for turn in range(TURNS)]
-        batch = torch.from_numpy(np.stack(views).astype(np.float32) - 0.5).unsqueeze(1)
-        with torch.no_grad():
-            seen = self._network(batch)  # (8, …)
-        kinds = seen.kinds.log_softmax(1).mean(0).softmax(0)
-        said = seen.turns.log_softmax(1)
-        # a view turned by t more that seems to lie at u lies itself at u - t
-        aligned = torch.stack([said[index].roll(-(index % TURNS)) for index in range(len(views))])
-        turns = aligned.mean(0).softmax(0)
-        odds = seen.inverted[:TURNS].mean() - seen.inverted[TURNS:].mean()
-        turn = int(turns.argmax())
-        return Look(
-            kinds={kind: float(one) for kind, one in zip(KINDS, kinds, strict=True)},
-            mending=Mending(turns=turn, is_inverted=bool(odds > 0)),
-            upright=float(turns[turn]),
-        )
+        """Return what a view, made by ``gate_view``, shows and how it has to be mended."""
+        return look(self.network, view)

@@ -16,11 +16,12 @@ _CARD = """\
 
 {member_count} network(s) look at the same picture, squashed to {working} by {working} pixels and
 scaled between the percentiles {low} and {high} of the exposed area. Each gives months; the estimate
-is their mean. They are told the patient's sex. A recipe (`models/recipes`) with `warm_start` went
-on from another member: such members err alike more than strangers would.
+is their mean. They are told the patient's sex. "views" are what a network's months are averaged
+over: "mirror" is the picture and its mirror image. A recipe (`models/recipes`) with `warm_start`
+went on from another member: such members err alike more than strangers would.
 
-| member | architecture | input | recipe | error while training (validate part) |
-| --- | --- | ---: | --- | ---: |
+| member | architecture | input | views | recipe | error while training (validate part) |
+| --- | --- | ---: | --- | --- | ---: |
 {members}
 
 ## What it was trained on
@@ -30,8 +31,8 @@ on from another member: such members err alike more than strangers would.
 Annotations: sha256 `{data_digest}`.
 Split by patient: `models/training/split.csv`, sha256
 `{split_digest}`.
-Children of the test part were used for this table alone; those of the calibrate part for the
-intervals alone.
+Children of the test part were used for the tables below alone; those of the calibrate part for the
+intervals alone, together with those of the validate part, which also chose between recipes.
 
 ## How good it is
 
@@ -43,10 +44,31 @@ must not be compared.
 {table}
 
 "native aspect" are half- and full-resolution images of test children that went the way of a
-clinical image; the other rows are the 299 by 299 files. "interval covers" is the share of labels
-inside the stated {coverage:.0%} interval. The gate would refuse {refused} of the {asked} test
-images; they are in the table all the same. "some native" are the first of those children again: as
-they are, and changed as another detector, VOI LUT or archive might (`models/training/variants.py`).
+clinical image; rows without a prefix are the 299 by 299 files. "as in the clinic" is every child
+once, at native aspect where there is such an image, in bands of the *estimated* age: what the
+intervals are fitted for; bands with fewer than 100 children are pooled. "interval covers" is the
+share of labels inside the stated {coverage:.0%} interval. Images that the gate would refuse are in
+the table all the same.
+
+## Which images it reads
+
+{gate_words}
+
+| pictures | n | refused | for the right reason |
+| --- | ---: | ---: | ---: |
+{gate_rows}
+
+Hands are to be read, all others refused. Made-up pictures come from hands of the test part; how
+they are made stands in `models/training/gate/made_up.py`.
+
+## The same hand in another way
+
+The first {change_n} hands at native aspect, read with gate and mending, and again as another
+detector, archive or technician might have shown them (`models/evaluation/variants.py`).
+
+| change | n | mean change, months | mean shift | MAE | newly refused |
+| --- | ---: | ---: | ---: | ---: | ---: |
+{changes}
 
 ## Intervals
 
@@ -55,6 +77,10 @@ Split-conformal, {coverage:.0%}, by sex and estimated age:
 | sex | estimated age, months | ± months | children |
 | --- | --- | ---: | ---: |
 {groups}
+
+## Heatmaps
+
+{heatmaps}
 
 ## Constancy phantom
 
@@ -67,10 +93,10 @@ constant, not a measure of quality.
 - Research only, not for diagnosis, never for the forensic age of a living person.
 - Below {youngest:.0f} and above {oldest:.0f} months there were no labels, under 24 months few.
 - Two hospitals in the United States: error on other populations and devices is unknown.
-- Feet, both hands, casts, implants, malformations and bone dysplasia were not in the data; the gate
-  is simple and lets many of them pass.
+- Feet, lateral and oblique views, malformations and bone dysplasia were not in the data, real casts
+  and implants neither; nobody knows what the gate makes of them.
 - Fine detail is lost: the growth plate of a small child is a pixel wide at the size that these
-  networks read. A release with larger inputs and more members is to follow.
+  networks read.
 
 Cite: Halabi SS, Prevedello LM, Kalpathy-Cramer J, et al. The RSNA Pediatric Bone Age Machine
 Learning Challenge. Radiology 2018;290:498-503.
@@ -97,8 +123,8 @@ def format_table(rows: Sequence[MetricRow]) -> str:
 
 def _format_members(manifest: Manifest) -> str:
     return "\n".join(
-        f"| {one.name} | {one.architecture} | {one.input_size} | {one.recipe} "
-        f"| {one.validation_mae_months:.2f} |"
+        f"| {one.name} | {one.architecture} | {one.input_size} | {one.averaging.value} "
+        f"| {one.recipe} | {one.validation_mae_months:.2f} |"
         for one in manifest.members
     )
 
@@ -111,14 +137,69 @@ def _format_groups(manifest: Manifest) -> str:
     )
 
 
-def format_card(manifest: Manifest, *, refused: int) -> str:
-    """Return the card as Markdown.
+def _format_gate(manifest: Manifest) -> str:
+    lines = []
+    for row in manifest.gate_metrics:
+        known = row.recognised
+        right = "" if known is None else f"{known} ({known / row.n:.1%})"
+        refused = f"{row.refused} ({row.refused / row.n:.1%})"
+        lines.append(f"| {row.pictures} | {row.n} | {refused} | {right} |")
+    return "\n".join(lines)
 
-    Args:
-        manifest: with its metrics.
-        refused: how many of the test images the gate would refuse.
-    """
-    asked = sum(row.n for row in manifest.metrics if row.group in ("all", "native aspect, all"))
+
+def _say_gate(manifest: Manifest) -> str:
+    gate = manifest.gate
+    if gate is None:
+        return (
+            "The gate knows size, aspect, contrast and brightness alone: it lets two hands, parts "
+            "of hands and turned hands pass, and an upside-down hand gives a wrong number."
+        )
+    return (
+        f"A network of its own sees the exposed area at {gate.input_size} pixels in all four turns "
+        "and both polarities. It refuses what is no whole single hand, and says how a turned or "
+        "inverted hand has to be mended; the report then carries a flag. Trained on "
+        f"{gate.training_data}"
+    )
+
+
+def _format_changes(manifest: Manifest) -> str:
+    return "\n".join(
+        f"| {row.change} | {row.n} | {row.mean_change_months:.2f} | {row.mean_shift_months:+.2f} "
+        f"| {row.mae_months:.2f} | {row.refused} |"
+        for row in manifest.changes
+    )
+
+
+def say_heatmaps(manifest: Manifest) -> str:
+    """Return what was measured on the heatmaps, in sentences."""
+    found = manifest.heatmaps
+    if found is None:
+        return "Nobody has measured the heatmaps of this release."
+    inside = (
+        f"On {found.n} test children {found.inside_hand:.0%} of the absolute months lie in the "
+        f"hand, which covers {found.hand_area:.0%} of the image."
+    )
+    words = [inside]
+    if found.inside_regions is not None and found.regions_area is not None:
+        words.append(
+            f"On {found.regions_n} of them the ossification regions that others have outlined hold "
+            f"{found.inside_regions:.0%} of the months on {found.regions_area:.0%} of the image."
+        )
+    if found.randomised_similarity is not None:
+        words.append(
+            "With randomised weights the map is another one: rank correlation "
+            f"{found.randomised_similarity:.2f} (1 would mean that it shows the image alone)."
+        )
+    if found.marker_share is not None and found.border_share is not None:
+        words.append(
+            f"A marker drawn into a corner draws {found.marker_share:.1%} of the months to itself, "
+            f"a white border {found.border_share:.1%}."
+        )
+    return " ".join(words)
+
+
+def format_card(manifest: Manifest) -> str:
+    """Return the card of a measured release as Markdown."""
     clip = manifest.preprocessing.clip_percent
     return _CARD.format(
         name=manifest.name,
@@ -135,8 +216,11 @@ def format_card(manifest: Manifest, *, refused: int) -> str:
         split_digest=manifest.split_sha256,
         table=format_table(manifest.metrics),
         coverage=manifest.calibration.coverage,
-        refused=refused,
-        asked=asked,
+        gate_words=_say_gate(manifest),
+        gate_rows=_format_gate(manifest),
+        change_n=manifest.changes[0].n if manifest.changes else 0,
+        changes=_format_changes(manifest),
+        heatmaps=say_heatmaps(manifest),
         groups=_format_groups(manifest),
         phantom_age=manifest.phantom.age_months,
         phantom_sex=manifest.phantom.sex,
@@ -147,6 +231,6 @@ def format_card(manifest: Manifest, *, refused: int) -> str:
     )
 
 
-def write_card(path: Path, manifest: Manifest, *, refused: int) -> None:
+def write_card(path: Path, manifest: Manifest) -> None:
     """Write card.md, replacing the one that is there."""
-    path.write_text(format_card(manifest, refused=refused), encoding="utf-8")
+    path.write_text(format_card(manifest), encoding="utf-8")

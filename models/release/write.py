@@ -1,6 +1,7 @@
 """Write a release: manifest, card, checksums. Figures come from the command, never from a hand."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import tomlkit
 from models.release.card import write_card
 from models.release.import_card import write_import_card
 from models.release.manifest import CARD_FILE, MANIFEST_FILE, digest_of_file, read_manifest
-from schemas.releases import Manifest, MetricRow
+from schemas.releases import ChangeRow, GateRow, HeatmapMeasures, Manifest, MetricRow
 
 _HEADER = (
     "What this release is made of. Written by `boneage train` and `boneage evaluate`; every\n"
@@ -41,16 +42,33 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     beside.replace(folder / MANIFEST_FILE)
 
 
-def rewrite_metrics(folder: Path, *, metrics: Sequence[MetricRow], refused: int) -> Manifest:
-    """Put a new table into manifest and card of a release, and return the manifest.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The tables of a release."""
+
+    metrics: Sequence[MetricRow]
+    gate: Sequence[GateRow] = ()
+    changes: Sequence[ChangeRow] = ()
+    heatmaps: HeatmapMeasures | None = None
+
+
+def rewrite_metrics(folder: Path, found: Measured) -> Manifest:
+    """Put new tables into manifest and card of a release, and return the manifest.
 
     Raises:
         PermanentError: the folder holds no valid manifest.
     """
     manifest, _identity = read_manifest(folder)
-    measured = manifest.model_copy(update={"metrics": tuple(metrics)})
+    measured = manifest.model_copy(
+        update={
+            "metrics": tuple(found.metrics),
+            "gate_metrics": tuple(found.gate),
+            "changes": tuple(found.changes),
+            "heatmaps": found.heatmaps,
+        }
+    )
     if measured.decisions is None:
-        write_card(folder / CARD_FILE, measured, refused=refused)
+        write_card(folder / CARD_FILE, measured)
     else:
         write_import_card(folder / CARD_FILE, measured)
     files = {**manifest.files, CARD_FILE: digest_of_file(folder / CARD_FILE)}

@@ -1,11 +1,12 @@
-"""Build a release from finished runs: weights, calibration, the phantom's value, table and card.
+"""Build a release from finished runs: weights, gate, calibration, phantom's value, tables, card.
 
-``python -m models.training.build NAME RUN RUN …`` writes ``models/releases/NAME``.
+``python -m models.training.build NAME RUN RUN … --gate RUN`` writes ``models/releases/NAME``.
 """
 
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +18,36 @@ from safetensors.torch import load_file, save_file
 
 from models.calibration import Scored, fit_calibration
 from models.ensemble import Ensemble
+from models.evaluation.answers import Interview, Progress, ignore_progress
+from models.evaluation.release import clinical_images, evaluate
 from models.phantom import digest_of_pixels, draw_phantom
 from models.release.load import load_release
 from models.release.manifest import MANIFEST_FILE, RELEASES, digest_of_file
 from models.release.write import write_manifest
 from models.training.annotations import digest_of_annotations
 from models.training.cohort import Cohort
-from models.training.evaluate import Progress, ask, evaluate, ignore_progress
+from models.training.gate.train import RECORD_FILE as GATE_RECORD
+from models.training.gate.train import WEIGHTS_FILE as GATE_WEIGHTS
 from models.training.places import default_data
+from models.training.prepared import preprocessing_of
+from models.training.recipe import Recipe
+from models.training.run_folder import RunFolder
 from models.training.split import Part
-from models.training.train import RunFolder
-from schemas.errors import UsageError
+from schemas.errors import PermanentError
 from schemas.estimates import HandImage
 from schemas.images import Sex
 from schemas.releases import (
     FORMAT_VERSION,
+    Averaging,
     Calibration,
+    Gate,
     IntervalGroup,
     Manifest,
     Member,
+    NetworkHead,
     Phantom,
     PreprocessingRule,
+    SexMode,
 )
 
 #: the stated age and sex of the phantom that releases are pinned to
@@ -59,9 +69,13 @@ TRAINING_DATA = (
     "et al., Radiology 2018;290:498-503), 299 by 299 pixels, one clinical report each; "
     "{girls} girls and {boys} boys, {youngest:.0f} to {oldest:.0f} months."
 )
+GATE_DATA = (
+    "{examples} pictures made from the training children (turned, inverted, cut off, covered, two "
+    "in one) and from chests and spines of public collections under MIT, Apache-2.0 and CC BY 4.0."
+)
 
 
-class RunMismatchError(UsageError):
+class RunMismatchError(PermanentError):
     """Runs cannot be put into one release."""
 
     code = "release.runs"
@@ -85,8 +99,10 @@ def _read_runs(paths: Sequence[Path], cohort: Cohort) -> list[_Run]:
         folder = RunFolder(path=path)
         if not (folder.weights.is_file() and folder.record.is_file()):
             raise RunMismatchError(problem=f"{path} has no weights or no record")
-        record = json.loads(folder.record.read_text(encoding="utf-8"))
-        runs.append(_Run(folder=folder, record=record))
+        runs.append(_Run(folder=folder, record=folder.read_record()))
+    for run in runs:
+        if unfit := _unfit(run):
+            raise RunMismatchError(problem=f"{run.folder.path} {unfit}")
     for key in ("preprocessing", "split_sha256", "training_data_sha256"):
         if len({json.dumps(run.record[key]) for run in runs}) != 1:
             raise RunMismatchError(problem=f"they differ in {key}")
@@ -95,29 +111,79 @@ def _read_runs(paths: Sequence[Path], cohort: Cohort) -> list[_Run]:
     return runs
 
 
-def _write_member(folder: Path, run: _Run) -> Member:
-    """Write one network in half precision and return its entry."""
-    record, recipe = run.record, run.record["recipe"]
-    file = f"{recipe['name']}.safetensors"
-    tensors = load_file(run.folder.weights)
+def _unfit(run: _Run) -> str:
+    """Return why a run cannot be served; nothing if it can."""
+    recipe = _recipe_of(run.record)
+    reasons = (
+        (recipe.task != "age", "predicts classes, and no age"),
+        (recipe.head.sex is SexMode.ONLY, "predicts the sex, and no age"),
+        (recipe.images.fourier != "none", "reads spectra, whose heatmap would show no places"),
+        (recipe.images.range == "header", "wants the bits stored, which serving does not look at"),
+        (
+            recipe.preprocessing is not None and recipe.preprocessing.use_mask,
+            "wants masks of the hand, and a release of runs has no network that finds them",
+        ),
+    )
+    return next((words for is_so, words in reasons if is_so), "")
+
+
+def _recipe_of(record: dict[str, Any]) -> Recipe:
+    """Return the recipe of a run; the first ones named two widths where now there is a head."""
+    values = dict(record["recipe"])
+    hidden, sex = values.pop("hidden_features", None), values.pop("sex_features", None)
+    if hidden is not None:
+        values["head"] = NetworkHead(dense_features=(hidden,), sex_features=sex)
+        values["augmentation"] = {}  # its keys have changed since; nothing here reads them
+    return Recipe.model_validate(values)
+
+
+def _halve(weights: Path, file: Path) -> None:
+    """Write weights in half precision; what they say moves by less than 0.05 month."""
     halved = {
         name: value.to(torch.float16) if value.is_floating_point() else value
-        for name, value in tensors.items()
+        for name, value in load_file(weights).items()
     }
-    save_file(halved, folder / file)
-    (folder / file).chmod(0o644)
+    save_file(halved, file)
+    file.chmod(0o644)
+
+
+def _write_member(folder: Path, run: _Run, averaging: Averaging) -> Member:
+    """Write one network in half precision and return its entry."""
+    record, recipe = run.record, _recipe_of(run.record)
+    file = f"{recipe.name}.safetensors"
+    _halve(run.folder.weights, folder / file)
     return Member(
-        name=recipe["name"],
+        name=recipe.name,
         file=file,
         sha256=digest_of_file(folder / file),
-        architecture=recipe["architecture"],
+        architecture=recipe.architecture,
         input_size=record["input_size"],
-        hidden_features=recipe["hidden_features"],
-        sex_features=recipe["sex_features"],
+        head=recipe.head,
+        preprocessing=preprocessing_of(recipe),
         age_mean_months=record["age_mean_months"],
         age_sd_months=record["age_sd_months"],
-        recipe=recipe["name"],
+        recipe=recipe.name,
         validation_mae_months=round(record["validation_mae_months"], 3),
+        averaging=averaging,
+    )
+
+
+def _write_gate(folder: Path, run: Path) -> Gate:
+    """Write the gate's network in half precision and return its entry.
+
+    Raises:
+        RunMismatchError: there is no finished gate in the folder.
+    """
+    if not ((run / GATE_WEIGHTS).is_file() and (run / GATE_RECORD).is_file()):
+        raise RunMismatchError(problem=f"{run} holds no gate ({GATE_WEIGHTS}, {GATE_RECORD})")
+    record = json.loads((run / GATE_RECORD).read_text(encoding="utf-8"))
+    _halve(run / GATE_WEIGHTS, folder / GATE_WEIGHTS)
+    return Gate(
+        file=GATE_WEIGHTS,
+        width=record["width"],
+        input_size=record["input_size"],
+        least_hand=record["least_hand"],
+        training_data=GATE_DATA.format(examples=record["examples"]),
     )
 
 
@@ -161,8 +227,14 @@ def _draft(
     )
 
 
-def _calibrate(ensemble: Ensemble, *, cohort: Cohort, progress: Progress) -> Calibration:
-    answers = ask(ensemble, cohort.select(Part.CALIBRATE), cohort=cohort, progress=progress)
+def _calibrate(interview: Interview) -> Calibration:
+    """Return intervals from children that no member was trained on, read as in the clinic."""
+    images = [
+        one
+        for part in (Part.CALIBRATE, Part.VALIDATE)
+        for one in clinical_images(interview.cohort, part)
+    ]
+    answers = interview.ask(images)
     return fit_calibration(
         [
             Scored(sex=told.sex, label_months=told.age_months, age_months=said.age_months)
@@ -177,13 +249,23 @@ def _read_phantom(ensemble: Ensemble) -> float:
     return round(estimate.age_months, 3)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRelease:
+    """What is asked for beside the runs."""
+
+    name: str  #: folder name
+    version: str = "1"
+    gate: Path | None = None  #: folder of a trained gate; None: the simple bounds alone
+    averaging: Averaging = Averaging.MIRROR
+    releases: Path = RELEASES  #: where the folder is put
+
+
 def build_release(
-    name: str,
+    new: NewRelease,
     runs: Sequence[Path],
     *,
     cohort: Cohort,
-    version: str = "1",
-    releases: Path = RELEASES,
+    cache: Path | None = None,
     progress: Progress = ignore_progress,
 ) -> Manifest:
     """Write a release from run folders: calibrated, measured, with its card.
@@ -192,12 +274,12 @@ def build_release(
     name is replaced.
 
     Args:
-        name: folder name of the release.
+        new: its name and what goes into it.
         runs: folders that ``train`` returned, one for each member.
-        cohort: the children; those of ``calibrate`` fit the intervals, those of ``test`` the table.
-        version: version of the release.
-        releases: where the folder is put.
-        progress: told how many children are done.
+        cohort: the children; those of ``calibrate`` and ``validate`` fit the intervals, those of
+            ``test`` the tables.
+        cache: folder that keeps what the members said.
+        progress: told how far it is.
 
     Raises:
         RunMismatchError: the runs do not belong together.
@@ -205,24 +287,39 @@ def build_release(
     """
     read = _read_runs(runs, cohort)
     rule = PreprocessingRule.model_validate(read[0].record["preprocessing"])
-    draft = releases / f".{name}.part"
+    draft = new.releases / f".{new.name}.part"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    members = [_write_member(draft, run) for run in read]
-    manifest = _draft(name, version, members, cohort=cohort, rule=rule)
+    manifest = _draft(
+        new.name,
+        new.version,
+        [_write_member(draft, run, new.averaging) for run in read],
+        cohort=cohort,
+        rule=rule,
+    )
+    if new.gate is not None:
+        gate = _write_gate(draft, new.gate)
+        digests = {gate.file: digest_of_file(draft / gate.file)}
+        manifest = manifest.model_copy(update={"gate": gate, "files": digests})
     write_manifest(draft, manifest)
     ensemble = Ensemble(load_release(draft))
-    calibration = _calibrate(ensemble, cohort=cohort, progress=progress)
+    interview = Interview(ensemble=ensemble, cohort=cohort, cache=cache, progress=progress)
     known = manifest.phantom.model_copy(update={"known_value_months": _read_phantom(ensemble)})
     write_manifest(
-        draft, manifest.model_copy(update={"calibration": calibration, "phantom": known})
+        draft,
+        manifest.model_copy(update={"calibration": _calibrate(interview), "phantom": known}),
     )
-    finished = evaluate(draft, cohort=cohort, progress=progress)
-    final = releases / name
+    finished = evaluate(draft, cohort=cohort, cache=cache, progress=progress)
+    final = new.releases / new.name
     if (final / MANIFEST_FILE).exists():
         shutil.rmtree(final)
     draft.rename(final)
     return finished
+
+
+def _say_progress(what: str, done: int, total: int) -> None:
+    if done == total:
+        print(f"{what}: {done}", file=sys.stderr, flush=True)  # noqa: T201 - a command's progress
 
 
 def main() -> None:
@@ -231,15 +328,28 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--version", default="1")
+    parser.add_argument("--gate", type=Path, help="folder of a trained gate")
+    parser.add_argument(
+        "--averaging", type=Averaging, choices=list(Averaging), default=Averaging.MIRROR
+    )
     parser.add_argument("--releases", type=Path, default=RELEASES)
     parser.add_argument("--data", type=Path, default=default_data())
+    parser.add_argument("--cache", type=Path, help="folder that keeps what the members said")
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     build_release(
-        given.name,
+        NewRelease(
+            name=given.name,
+            version=given.version,
+            gate=given.gate,
+            averaging=given.averaging,
+            releases=given.releases,
+        ),
         given.runs,
         cohort=Cohort(data=given.data),
-        version=given.version,
-        releases=given.releases,
+        cache=given.cache,
+        progress=_say_progress,
     )
 
 

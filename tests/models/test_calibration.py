@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from models.calibration import (
+    LEAST_CHILDREN,
     NoCalibrationError,
     Scored,
     TooFewChildrenError,
@@ -57,7 +58,7 @@ def test_new_children_fall_inside_as_often_as_stated() -> None:
 def test_every_band_has_enough_children() -> None:
     calibration = fit_calibration(scored_children(1200, error_sd=8))
 
-    assert all(group.n >= 100 for group in calibration.groups)
+    assert all(group.n >= LEAST_CHILDREN for group in calibration.groups)
 
 
 def test_the_bands_leave_no_age_without_an_interval() -> None:

@@ -129,7 +129,7 @@ def test_a_member_that_saw_a_part_of_the_image_speaks_of_that_part() -> None:
 
     fields = onto_source_grid(cells, lower_right, input_size=64, rows=400, columns=200)
 
-    assert fields[GRID // 2 - 2 :, GRID // 2 - 2 :].sum() == pytest.approx(cells.sum(), abs=1e-4)
+    assert fields[GRID * 3 // 8 :, GRID * 3 // 8 :].sum() == pytest.approx(cells.sum(), abs=1e-4)
 
 
 def test_the_outline_of_a_peak_is_closed_and_inside_the_image() -> None:

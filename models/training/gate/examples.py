@@ -2,7 +2,7 @@
 
 import csv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def _other_picture(hand: Picture, others: Sequence[Picture], random: Random) -> 
     """Return something that is no hand."""
     other = others[int(random.integers(len(others)))]
     origin = random.choice(list(OTHER_ORIGINS), p=list(OTHER_ORIGINS.values()))
-    made = {
+    made: dict[str, Callable[[], Picture]] = {
         "whole": lambda: other,
         "part": lambda: made_up.part_of(other, random),
         "shuffled hand": lambda: made_up.shuffled(hand, random),

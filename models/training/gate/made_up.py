@@ -287,7 +287,7 @@ def with_border(unit: Picture, random: Random) -> Picture:
 
 def toned(unit: Picture, random: Random) -> Picture:
     """Return the picture through another detector's curve, with its noise and its blur."""
-    changed = unit
+    changed: NDArray[np.floating] = unit
     if happens(random, 0.5):
         gamma = float(np.exp(random.uniform(np.log(0.5), np.log(2.0))))
         changed = np.power(np.clip(changed, 0, None), np.float32(gamma))
@@ -298,5 +298,6 @@ def toned(unit: Picture, random: Random) -> Picture:
     if happens(random, 0.3):
         changed = changed + random.normal(0, random.uniform(0, 0.06), unit.shape)
     if happens(random, 0.3):
-        changed = cv2.GaussianBlur(changed, (0, 0), random.uniform(0.3, 1.2) * unit.shape[0] / 192)
+        width = random.uniform(0.3, 1.2) * unit.shape[0] / 192
+        changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), width), dtype=np.float32)
     return np.asarray(changed, dtype=np.float32)

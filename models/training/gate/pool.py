@@ -65,10 +65,11 @@ def _others(plan: Plan) -> Sequence[OtherPicture]:
     return [one for one in read if one.may_train]
 
 
-def _chosen_hands(plan: Plan) -> NDArray[np.intp]:
+def chosen_hands(plan: Plan) -> NDArray[np.intp]:
     """Return which of the hands are used."""
     every = np.arange(len(plan.hands))
-    return every[(every % HELD_OUT_EVERY == 0) == plan.held_out]
+    chosen: NDArray[np.intp] = every[(every % HELD_OUT_EVERY == 0) == plan.held_out]
+    return chosen
 
 
 def _make_shard(plan: Plan, first: int, count: int) -> Pool:
@@ -76,7 +77,7 @@ def _make_shard(plan: Plan, first: int, count: int) -> Pool:
     how = Preparation(cohort=plan.cohort, rule=plan.rule)
     images = prepare_images(how, plan.hands, size=SIDE, cache=plan.cache)
     others: list[Picture] = unit_pictures(_others(plan), side=OTHER_SIDE, rule=plan.rule)
-    usable = _chosen_hands(plan)
+    usable = chosen_hands(plan)
     shares = [MIXTURE[kind] for kind in KINDS]
     views = np.empty((count, plan.size, plan.size), dtype=np.uint8)
     told = np.empty((count, 3), dtype=np.int64)

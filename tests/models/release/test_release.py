@@ -17,8 +17,8 @@ from models.release.manifest import (
     read_manifest,
     verify_release,
 )
-from models.release.write import format_manifest, rewrite_metrics
-from schemas.releases import MetricRow
+from models.release.write import Measured, format_manifest, rewrite_metrics
+from schemas.releases import GateRow, MetricRow
 from tests.models.builders import written_release
 
 
@@ -55,7 +55,7 @@ def test_a_missing_weight_file_is_named(folder: Path) -> None:
 
 
 def test_a_changed_card_is_noticed(folder: Path) -> None:
-    rewrite_metrics(folder, metrics=[], refused=0)
+    rewrite_metrics(folder, Measured(metrics=[]))
     card = folder / "card.md"
     card.write_text(card.read_text(encoding="utf-8") + "better\n", encoding="utf-8")
 
@@ -130,12 +130,14 @@ def test_new_metrics_stand_in_manifest_and_card(folder: Path) -> None:
     )
     before = verify_release(folder).digest
 
-    rewrite_metrics(folder, metrics=[row], refused=3)
+    gate = GateRow(pictures="knees", n=12, refused=3, recognised=2)
+
+    rewrite_metrics(folder, Measured(metrics=[row], gate=[gate]))
 
     manifest, identity = read_manifest(folder)
     card = (folder / "card.md").read_text(encoding="utf-8")
     assert manifest.metrics == (row,)
     assert "| all | 12 | 7.77 (7.10-8.40) |" in card
-    assert "refuse 3 of the 12" in card
+    assert "| knees | 12 | 3 (25.0%) | 2 (16.7%) |" in card
     assert verify_release(folder) == identity
     assert identity.digest != before

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.training.metrics import Outcomes, bootstrap_mean, measure, measure_groups
+from models.evaluation.metrics import Outcomes, bootstrap_mean, measure, measure_groups
 
 
 def outcomes(labels: list[float], ages: list[float]) -> Outcomes:

@@ -10,6 +10,8 @@ from schemas.releases import MetricRow
 
 #: lower and upper edge of the age bands of the table, months of the label
 AGE_BANDS = ((0, 24), (24, 60), (60, 96), (96, 132), (132, 168), (168, 192), (192, 240))
+#: a band of its own needs this many children; thinner ones are pooled with a neighbour
+LEAST_BAND = 100
 RESAMPLES = 2000  #: bootstrap resamples of children
 
 
@@ -76,3 +78,33 @@ def measure_groups(outcomes: Outcomes, *, prefix: str = "") -> list[MetricRow]:
         inside = (outcomes.labels >= low) & (outcomes.labels < high)
         groups.append((f"{prefix}{low} to {high} months", inside))
     return [measure(name, outcomes.where(chosen)) for name, chosen in groups if chosen.any()]
+
+
+def measure_bands(outcomes: Outcomes, *, prefix: str) -> list[MetricRow]:
+    """Return a row for all, and one for each sex and band of the *estimated* age.
+
+    Bands of the estimate are what an interval can promise anything about: the label is not known
+    where it is stated. Bands with fewer than ``LEAST_BAND`` children join the next older one, the
+    last its younger neighbour.
+    """
+    rows = [measure(f"{prefix}all", outcomes)]
+    for sex, name in ((Sex.FEMALE, "girls"), (Sex.MALE, "boys")):
+        ours = outcomes.where(outcomes.sexes == sex.value)
+        for low, high in pooled_bands(ours.ages):
+            inside = ours.where((ours.ages >= low) & (ours.ages < high))
+            upper = f"to {high:.0f}" if high < np.inf else "and more"
+            rows.append(measure(f"{prefix}{name} estimated {low:.0f} {upper} months", inside))
+    return rows
+
+
+def pooled_bands(ages: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Return bands ``[low, high)`` of at least ``LEAST_BAND`` children, or one for all."""
+    bands: list[tuple[float, float]] = []
+    low = 0.0
+    for _, high in AGE_BANDS:
+        if np.count_nonzero((ages >= low) & (ages < high)) >= LEAST_BAND:
+            bands.append((low, float(high)))
+            low = float(high)
+    if not bands:
+        return [(0.0, np.inf)] if ages.size else []
+    return [*bands[:-1], (bands[-1][0], np.inf)]

@@ -1,0 +1,233 @@
+"""Pictures of an evaluation, a run and a data set, as PNG."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from models.evaluation.metrics import AGE_BANDS, Outcomes
+from models.evaluation.statistics import SexScores
+from schemas.images import Sex
+
+GIRLS, BOYS = "#b5446e", "#2a6f97"
+GREY = "#666666"
+DPI = 110
+SIZE = (6.4, 4.6)
+OLDEST = 240.0
+
+Numbers = NDArray[np.float64]
+
+
+def new_figure(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes]:
+    """Return an empty figure with one pair of axes, without any global state."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _by_sex(outcomes: Outcomes) -> list[tuple[str, str, NDArray[np.bool_]]]:
+    return [
+        ("girls", GIRLS, outcomes.sexes == Sex.FEMALE.value),
+        ("boys", BOYS, outcomes.sexes == Sex.MALE.value),
+    ]
+
+
+def draw_scatter(outcomes: Outcomes) -> bytes:
+    """Draw estimates over labels; on the line they agree."""
+    figure, axes = new_figure(height=5.6)
+    for name, colour, ours in _by_sex(outcomes):
+        axes.scatter(
+            outcomes.labels[ours], outcomes.ages[ours], s=9, alpha=0.45, color=colour, label=name
+        )
+    axes.plot([0, OLDEST], [0, OLDEST], color=GREY, linewidth=1)
+    for shift in (-24, 24):
+        axes.plot([0, OLDEST], [shift, OLDEST + shift], color=GREY, linewidth=0.7, linestyle=":")
+    axes.set(xlim=(0, OLDEST), ylim=(0, OLDEST), aspect="equal")
+    axes.set(xlabel="label, months", ylabel="estimate, months", title="Estimate against label")
+    axes.legend(frameon=False)
+    return png(figure)
+
+
+def draw_bland_altman(outcomes: Outcomes) -> bytes:
+    """Draw differences over means, with the mean difference and the limits of agreement."""
+    figure, axes = new_figure()
+    difference = outcomes.ages - outcomes.labels
+    for name, colour, ours in _by_sex(outcomes):
+        middle = (outcomes.ages[ours] + outcomes.labels[ours]) / 2
+        axes.scatter(middle, difference[ours], s=9, alpha=0.45, color=colour, label=name)
+    mean, deviation = float(difference.mean()), float(difference.std(ddof=1))
+    for level, words in (
+        (mean, f"mean {mean:+.1f}"),
+        (mean + 1.96 * deviation, f"+1.96 SD {mean + 1.96 * deviation:+.1f}"),
+        (mean - 1.96 * deviation, f"-1.96 SD {mean - 1.96 * deviation:+.1f}"),
+    ):
+        axes.axhline(level, color=GREY, linewidth=1, linestyle="-" if level == mean else "--")
+        axes.annotate(
+            words, (1.0, level), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+        )
+    axes.set(xlabel="mean of estimate and label, months", ylabel="estimate less label, months")
+    axes.set_title("Bland-Altman")
+    axes.legend(frameon=False, loc="lower left")
+    return png(figure)
+
+
+def draw_error_by_age(outcomes: Outcomes) -> bytes:
+    """Draw the mean absolute error of each age band of the label, with its standard error."""
+    figure, axes = new_figure()
+    places = np.arange(len(AGE_BANDS))
+    errors = np.abs(outcomes.ages - outcomes.labels)
+    for shift, (name, colour, ours) in zip((-0.2, 0.2), _by_sex(outcomes), strict=True):
+        for place, (low, high) in zip(places, AGE_BANDS, strict=True):
+            inside = errors[ours & (outcomes.labels >= low) & (outcomes.labels < high)]
+            if not inside.size:
+                continue
+            spread = float(inside.std() / np.sqrt(inside.size))
+            label = name if place == places[-1] else None
+            axes.bar(place + shift, inside.mean(), 0.38, color=colour, alpha=0.8, label=label)
+            axes.errorbar(place + shift, inside.mean(), spread, color="black", linewidth=1)
+            axes.annotate(
+                f"{inside.size}", (place + shift, 0.15), ha="center", fontsize=7, color="w"
+            )
+    axes.set_xticks(places, [f"{low} to {high}" for low, high in AGE_BANDS])
+    axes.set(
+        xlabel="label, months (number of children in the bar)", ylabel="mean absolute error, months"
+    )
+    axes.set_title("Error by age")
+    axes.legend(frameon=False)
+    return png(figure)
+
+
+def draw_coverage(outcomes: Outcomes, *, stated: float) -> bytes:
+    """Draw the share of labels inside their interval, over the estimated age."""
+    figure, axes = new_figure()
+    covered = (outcomes.lows <= outcomes.labels) & (outcomes.labels <= outcomes.highs)
+    for place, (low, high) in enumerate(AGE_BANDS):
+        inside = covered[(outcomes.ages >= low) & (outcomes.ages < high)]
+        if not inside.size:
+            continue
+        half = 1.96 * float(np.sqrt(stated * (1 - stated) / inside.size))
+        axes.fill_between(
+            [place - 0.4, place + 0.4], stated - half, min(1.0, stated + half), color="#dddddd"
+        )
+        axes.plot(place, inside.mean(), "o", color=BOYS)
+        axes.annotate(
+            f"{inside.size}",
+            (place, inside.mean()),
+            xytext=(6, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.axhline(stated, color=GREY, linewidth=1)
+    axes.set_xticks(range(len(AGE_BANDS)), [f"{low} to {high}" for low, high in AGE_BANDS])
+    axes.set(xlabel="estimated age, months", ylabel="share of labels inside", ylim=(0.6, 1.01))
+    axes.set_title(
+        f"Coverage of the {stated:.0%} interval (grey: where chance alone puts 95 % of bands)"
+    )
+    return png(figure)
+
+
+def draw_roc(scores: SexScores) -> bytes:
+    """Draw the receiver operating characteristic of a predicted sex."""
+    figure, axes = new_figure(4.6, 4.6)
+    axes.plot(scores.false_positive_rates, scores.true_positive_rates, color=BOYS)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.7, linestyle=":")
+    axes.set(xlabel="girls taken for boys", ylabel="boys taken for boys", aspect="equal")
+    axes.set_title(f"Sex by {scores.member}: AUROC {scores.auroc:.3f}")
+    return png(figure)
+
+
+def draw_confusion(scores: SexScores) -> bytes:
+    """Draw how many girls and boys were taken for which."""
+    figure, axes = new_figure(4.2, 4.2)
+    axes.grid(visible=False)
+    counts = np.array(scores.confusion)
+    axes.imshow(counts, cmap="Blues")
+    for row in range(2):
+        for column in range(2):
+            dark = counts[row, column] > counts.max() / 2
+            axes.text(
+                column,
+                row,
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                color="white" if dark else "black",
+            )
+    axes.set_xticks([0, 1], ["told girl", "told boy"])
+    axes.set_yticks([0, 1], ["girl", "boy"])
+    axes.set_title(f"Sex by {scores.member}")
+    return png(figure)
+
+
+def draw_curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> bytes:
+    """Draw the curves of runs: run → metric → (pass, value); one panel for each metric."""
+    metrics = list(dict.fromkeys(name for one in curves.values() for name in one))
+    figure = Figure(figsize=(6.4, 2.9 * max(len(metrics), 1)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(max(len(metrics), 1), sharex=True))
+    for axes, metric in zip(panels, metrics, strict=False):
+        for run, known in curves.items():
+            if metric in known:
+                points = np.array(known[metric])
+                axes.plot(points[:, 0], points[:, 1], marker="o", markersize=3, label=run)
+        axes.set_ylabel(metric.replace("_", " "))
+        axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    panels[-1].set_xlabel("pass")
+    return png(figure)
+
+
+def draw_ages(ages: Mapping[str, Numbers], *, title: str) -> bytes:
+    """Draw histograms of ages: name → months."""
+    figure, axes = new_figure()
+    edges = np.arange(0, OLDEST + 1, 12)
+    names = list(ages)
+    axes.hist(
+        [ages[name] for name in names],
+        bins=[float(one) for one in edges],
+        stacked=True,
+        label=[f"{name} ({ages[name].size})" for name in names],
+        color=[GIRLS, BOYS][: len(names)],
+    )
+    axes.set(xlabel="label, months", ylabel="children", title=title)
+    axes.legend(frameon=False)
+    return png(figure)
+
+
+def draw_sizes(sizes: Mapping[str, Sequence[tuple[int, int]]]) -> bytes:
+    """Draw widths and heights: folder → (rows, columns) of each image."""
+    figure, axes = new_figure()
+    for name, shapes in sizes.items():
+        points = np.array(shapes)
+        axes.scatter(points[:, 1], points[:, 0], s=10, alpha=0.5, label=f"{name} ({len(shapes)})")
+    axes.set(xlabel="columns", ylabel="rows", title="Sizes of the images, pixels")
+    axes.legend(frameon=False)
+    return png(figure)
+
+
+def draw_grid(images: Sequence[tuple[str, NDArray[np.float32]]], *, columns: int = 6) -> bytes:
+    """Draw images with a line of text under each."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.7 * columns, 2.1 * rows), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, (words, image) in zip(panels, images, strict=False):
+        axes.imshow(image, cmap="gray")
+        axes.set_title(words, fontsize=8)
+    return png(figure)
