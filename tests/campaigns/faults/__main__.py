@@ -5,6 +5,7 @@ promise was broken; the line below it does that very run again.
 """
 
 import argparse
+import math
 import signal
 import sys
 import tempfile
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, help="how many; without it, those of the long form")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=1, help="number of the first run")
+    parser.add_argument(
+        "--minutes", type=float, help="begin no run after so long, of each campaign"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs and files there")
     given = parser.parse_args(arguments)
@@ -65,7 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such campaign: {', '.join(sorted(strangers))}")
     outcomes = []
     for name in names:
-        order = Order(runs=given.runs or CAMPAIGNS[name][1], seed=given.seed, first=given.first)
+        order = Order(
+            runs=given.runs or CAMPAIGNS[name][1],
+            seed=given.seed,
+            first=given.first,
+            ends_at=time.monotonic() + 60 * (given.minutes or math.inf),
+        )
         with tempfile.TemporaryDirectory(prefix="boneage-faults-") as folder:
             outcomes.append(run(name, order, (given.keep or Path(folder)) / name))
         sys.stdout.write("\n".join(outcomes[-1].lines()) + "\n\n")

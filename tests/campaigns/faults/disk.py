@@ -79,8 +79,9 @@ class Ballast:
 def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outcome:
     """Fill and free the disk once in each run."""
     outcome = Outcome(campaign="disk", order=order)
+    all_numbers = list(order.numbers)
     for mark, high_mark in zip(MARKS, (90, 100), strict=True):
-        numbers = [each for each in order.numbers if MARKS[(each - 1) % 2] == mark]
+        numbers = [each for each in all_numbers if MARKS[(each - 1) % 2] == mark]
         if not numbers:
             continue
         with ExitStack() as stack:

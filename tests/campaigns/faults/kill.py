@@ -187,6 +187,7 @@ class Matrix:
 
 def _figures(house: House, engine: Engine, ended: list[Ended]) -> dict[str, Figure]:
     return {
+        "runs": len(ended),
         "points": len({each.point for each in ended}),
         "acknowledged (0x0000)": sum(each.acknowledged for each in ended),
         "sends without an answer": sum(each.unanswered for each in ended),

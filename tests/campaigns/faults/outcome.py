@@ -1,9 +1,11 @@
 """What a campaign found: a table for people, JSON for machines, and how to see it again."""
 
 import json
+import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,10 +20,15 @@ class Order:
     runs: int
     seed: int
     first: int = 1  #: number of the first run: each has its own chance, so one can be seen alone
+    ends_at: float = math.inf  #: by the monotonic clock; no run begins after it
 
     @property
-    def numbers(self) -> range:
-        return range(self.first, self.first + self.runs)
+    def numbers(self) -> Iterator[int]:
+        """Yield the numbers of the runs, until the time is over."""
+        for number in range(self.first, self.first + self.runs):
+            if time.monotonic() > self.ends_at:
+                return
+            yield number
 
     def chance(self, number: int) -> str:
         """Return the seed of one run."""
@@ -59,9 +66,14 @@ class Outcome:
         words = f"python -m tests.campaigns.faults {self.campaign}"
         return f"{words} --runs 1 --first {run} --seed {self.order.seed}"
 
+    def record(self) -> dict[str, object]:
+        """Return everything as plain values."""
+        order = {"runs": self.order.runs, "seed": self.order.seed, "first": self.order.first}
+        return asdict(self) | {"order": order}
+
     def lines(self) -> list[str]:
         """Return the table, the figures and what failed."""
-        head = f"{self.campaign}: {self.order.runs} runs, seed {self.order.seed}"
+        head = f"{self.campaign}: seed {self.order.seed}"
         if self.skipped:
             return [f"{self.campaign}: skipped: {self.skipped}"]
         failed = [
@@ -109,5 +121,5 @@ def machine() -> dict[str, Figure]:
 
 def write_json(outcomes: Sequence[Outcome], path: Path) -> None:
     """Write everything that was found, with seed and machine."""
-    content = {"machine": machine(), "campaigns": [asdict(each) for each in outcomes]}
+    content = {"machine": machine(), "campaigns": [each.record() for each in outcomes]}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

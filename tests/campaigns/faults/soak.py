@@ -30,7 +30,8 @@ MOST_GROWTH_SHARE = 0.1
 #: an association or two that are just being opened, and their threads
 MOST_MORE_THINGS = 4
 _LOOK_SECONDS = 1.0
-_AT_ONCE = 500  # images that are made before they are sent
+_AT_ONCE = 100  # images that are made before they are sent
+_MOST_WAITING = 400  # of them, until more are sent: everybody has always work
 _HOURS = 4 * 3600.0
 
 
@@ -97,17 +98,17 @@ def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outc
     with house_with_orthanc(folder, site) as (house, pacs), house.engine() as engine:
         watch = Watch(house, engine, tell=tell)
         watch.start()
+        began = time.monotonic()
         try:
-            began = time.monotonic()
-            traffic = _send(house, film, order)
-            sent = time.monotonic() - began
-            wait_for(lambda: invariants.count_delivered(engine) >= order.runs, limit_seconds=_HOURS)
+            traffic = _send(house, engine, film, order)
+            count = len(traffic.statuses)
+            wait_for(lambda: invariants.count_delivered(engine) >= count, limit_seconds=_HOURS)
             lasted = time.monotonic() - began
             threading.Event().wait(5 * _LOOK_SECONDS)  # for associations to end in good manners
         finally:
             watch.over.set()
             watch.join()
-        images = film.images(order.seed, order.runs)
+        images = film.images(order.seed, count)
         jobs = invariants.require_one_job_each(engine, images, traffic)
         objects = invariants.require_objects_once(engine, pacs, images, is_whole=True)
         invariants.require_no_halves(house, engine, images)
@@ -117,8 +118,7 @@ def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outc
     outcome.figures = {
         "images": len(jobs),
         "objects in Orthanc": objects,
-        "received, images a second": len(jobs) / sent,
-        "delivered, images a second": len(jobs) / lasted,
+        "images a second": len(jobs) / lasted,
         "processes that fell": falls,
     }
     outcome.rows = [_judged(name, looks, outcome) for name, looks in watch.looks.items()]
@@ -127,12 +127,20 @@ def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outc
     return outcome
 
 
-def _send(house: House, film: Film, order: Order) -> Traffic:
+def _send(house: House, engine: Engine, film: Film, order: Order) -> Traffic:
+    """Send as fast as they are taken, with a backlog at all times, until the time is over."""
     traffic = Traffic()
     for start in range(0, order.runs, _AT_ONCE):
+        if time.monotonic() > order.ends_at:
+            break
         count = min(_AT_ONCE, order.runs - start)
         images = [film.image(order.seed, start + number) for number in range(count)]
         Senders(house.port).send(images, traffic)
+        backlog = len(traffic.statuses) - _MOST_WAITING
+        wait_for(
+            lambda least=backlog: invariants.count_delivered(engine) >= least,  # type: ignore[misc]
+            limit_seconds=_HOURS,
+        )
     return traffic
 
 
