@@ -20,6 +20,18 @@ class AuditFault(StrEnum):
     ANCHOR = "anchor"  #: the anchor file is damaged, or another key sealed it
 
 
+class ExportForm(StrEnum):
+    """How events are written for others."""
+
+    CSV = "csv"
+    JSON = "jsonl"  #: one object a line
+    DICOM = "dicom"  #: one audit message (PS3.15, A.5) a line
+
+
+#: how the first line of CSV begins, which holds no event
+HEADING = "event_id,"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditProblem:
     """One thing that `boneage audit verify` found, and where."""

@@ -98,6 +98,18 @@ class NoSuchJobError(UsageError):
         super().__init__(f"There is no job {job_id}. `boneage jobs list` shows those there are.")
 
 
+class NoSuchEventError(UsageError):
+    """There is no event with this number."""
+
+    code = "audit.no_such_event"
+
+    def __init__(self, *, event_id: int) -> None:
+        super().__init__(
+            f"There is no event {event_id}. `boneage audit list` shows those there are; "
+            "`boneage audit verify` says whether retention has removed it."
+        )
+
+
 class IsolatedJobError(PermanentError):
     """An image that ended too many workers is not read any more."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.jobs import JobState, ReceptionState
+from schemas.jobs import JobEvent, JobState, ReceptionState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +45,36 @@ class SearchHashes:
 
     accession: str | None
     patient_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which lines of the audit trail are meant; every field that is given must hold."""
+
+    since: datetime | None = None
+    until: datetime | None = None  #: before
+    job_id: int | None = None
+    event: str | None = None  #: "requeued", "sent" …
+    actor: str | None = None  #: "operator:anna"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSubject:
+    """What the image of a job is, for an audit message; nobody's name, no ID."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_instance_uid: str
+    calling_ae: str
+    peer_address: str
+    patient_id_hash: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedEvent:
+    """One event that can change no more, and its place in the sealed chain."""
+
+    position: int
+    sealed_at: datetime
+    event: JobEvent
+    subject: AuditSubject | None  #: none: it belongs to no job

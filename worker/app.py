@@ -20,7 +20,7 @@ from schemas.jobs import RetryPolicy, Stage
 from worker.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Engine
     from starlette.applications import Starlette
@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 
     from schemas.assessments import SiteProfile
     from schemas.estimates import ReleaseIdentity
+    from schemas.inquiries import AuditSubject
+    from schemas.jobs import JobEvent
     from worker.health.checks import Health
     from worker.health.constancy import Expected
     from worker.http.access import Token
     from worker.inference.estimate import ImageReader
+    from worker.operations.audit_feed import AuditFeed
+    from worker.operations.audit_message import AuditSource
     from worker.operations.constancy import ConstancyCheck
     from worker.operations.findings import Examination
     from worker.operations.probing import Probe
@@ -50,6 +54,7 @@ OVERDUE_CHECK_SECONDS = 30.0
 BACKUP_CHECK_SECONDS = 300.0
 SEARCH_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
+REPOSITORY_SECONDS = 5.0
 TRAIL_CHECK_SECONDS = 6 * 3600.0
 CONSTANCY_CHECK_SECONDS = 60.0
 LONGEST_INFERENCE_RETRY = timedelta(minutes=10)
@@ -218,6 +223,49 @@ def audit_trail(config: Config) -> "AuditTrail":
     from worker.queue.audit import AuditTrail
 
     return AuditTrail(engine(config), now=_utc_now)
+
+
+def audit_source(config: Config) -> "AuditSource":
+    """Return how this installation names itself in audit messages."""
+    from worker.operations.audit_message import AuditSource
+
+    return AuditSource.here(config.listener.ae_title)
+
+
+def audit_feed(config: Config) -> "AuditFeed":
+    """Return what hands new events on to the audit repository."""
+    from worker.operations.audit_feed import SPOOL_FOLDER, AuditFeed
+    from worker.operations.syslog import SyslogSender
+
+    return AuditFeed(
+        audit_trail(config),
+        folder=config.storage.root / SPOOL_FOLDER,
+        source=audit_source(config),
+        send=SyslogSender(section=config.audit.syslog).send,
+    )
+
+
+def send_to_repository(
+    config: Config, events: "Iterable[tuple[JobEvent, AuditSubject | None]]"
+) -> int:
+    """Send these events to the audit repository now, beside what is sent by itself.
+
+    Raises:
+        NoRepositoryError: none is configured.
+        AuditRepositoryAwayError: it did not take them all.
+    """
+    from worker.operations.audit_message import build_message
+    from worker.operations.syslog import NoRepositoryError, SyslogSender, syslog_line
+
+    if not config.audit.syslog.host:
+        raise NoRepositoryError
+    source = audit_source(config)
+    lines = [
+        syslog_line(build_message(event, subject, source=source), at=event.at, host=source.host)
+        for event, subject in events
+    ]
+    SyslogSender(section=config.audit.syslog).send(lines)
+    return len(lines)
 
 
 def audit_seal(config: Config) -> "AuditSeal":
@@ -506,11 +554,22 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
                 seconds=RETENTION_SECONDS,
                 work=lambda: remove_by_retention(config, actor=actor),
             ),
+            *_handing_on_tasks(config),
             *_watching_tasks(live, queue),
         ],
         leadership=Leadership(engine(config), now=_utc_now, name="schedule", holder=actor),
         note=PeriodicRuns(engine(config), now=_utc_now).note,
     ).run(stop)
+
+
+def _handing_on_tasks(config: Config) -> "list[PeriodicTask]":
+    """Return what hands sealed events on, where a repository wants them."""
+    from worker.operations.schedule import PeriodicTask
+
+    if not config.audit.syslog.host:
+        return []
+    feed = audit_feed(config)
+    return [PeriodicTask(name="syslog", seconds=REPOSITORY_SECONDS, work=feed.hand_on)]
 
 
 def _watching_tasks(live: "LiveSettings", queue: "JobQueue") -> "list[PeriodicTask]":

@@ -1,17 +1,22 @@
 """`boneage audit`: who did what to which job, and whether anybody has changed that since."""
 
 import json
+import os
 import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from schemas.audit import Seal
+from schemas.audit import HEADING, ExportForm, Seal
 from schemas.errors import AuditAnchorError
+from schemas.inquiries import EventFilter
+from schemas.retention import Tombstone
+from worker.cli.audit_filters import with_event_filters
 from worker.cli.options import ConfigOption, JsonOption, settings
-from worker.cli.output import local_day, local_time, print_json, print_table
+from worker.cli.output import local_time, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from worker.queue.audit import AuditTrail
@@ -20,23 +25,22 @@ commands = typer.Typer(no_args_is_help=True, help="The audit trail, and proof th
 
 
 @commands.command("list")
+@with_event_filters()
 def list_events(
     *,
-    since: Annotated[str | None, typer.Option(help="Only since, e.g. 2026-01-31.")] = None,
-    job_id: Annotated[int | None, typer.Option("--job", help="Only of this job.")] = None,
+    wanted: EventFilter,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest last.")] = 200,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List events in the order in which they happened.
 
-    Example: boneage audit list --job 812
+    Examples: boneage audit list --job 812; boneage audit list --event requeued --since 2026-01-31
     """
     from worker import app
     from worker.operations.records import event_record
 
-    trail = app.audit_trail(settings(config))
-    events = trail.list(since=local_day(since), job_id=job_id, limit=limit)
+    events = app.audit_trail(settings(config)).list(wanted, limit=limit)
     if as_json:
         print_json([event_record(event) for event in events])
         return
@@ -58,9 +62,110 @@ def list_events(
     )
 
 
+@commands.command("show")
+def show_event(
+    event_id: Annotated[int, typer.Argument(help="Number of the event.")],
+    *,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one event with all that it says, and its seal.
+
+    Example: boneage audit show 4711
+    """
+    from worker import app
+    from worker.operations.records import event_record
+
+    event, subject, sealed = app.audit_trail(settings(config)).event(event_id)
+    if as_json:
+        seal = {
+            "position": sealed.position if sealed else None,
+            "sealed_at": sealed.sealed_at.isoformat() if sealed else None,
+        }
+        print_json(event_record(event) | {"seal": seal})
+        return
+    moved = f"{event.before or 'new'} to {event.after}" if event.after else ""
+    facts = {
+        "Event": f"{event.event_id}, {event.event}",
+        "When": local_time(event.at),
+        "Who": event.actor,
+        "Job": "" if event.job_id is None else str(event.job_id),
+        "State": moved,
+        "Why": event.reason,
+        "Study": subject.study_instance_uid if subject else "",
+        "SOP instance": subject.sop_instance_uid if subject else "",
+        **{f"  {name}": str(value) for name, value in event.detail.items()},
+        "Hash": event.hash,
+        "Hash before": event.previous_hash or "none: the first",
+        "Seal": f"{sealed.position}, {local_time(sealed.sealed_at)}" if sealed else "not yet",
+    }
+    print_facts(facts)
+
+
+@commands.command("export")
+@with_event_filters()
+def export_events(
+    *,
+    wanted: EventFilter,
+    form: Annotated[
+        ExportForm, typer.Option("--format", help="dicom: one PS3.15 A.5 message a line.")
+    ] = ExportForm.CSV,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Default: standard output.")
+    ] = None,
+    to_syslog: Annotated[
+        bool, typer.Option("--to-syslog", help="Send to [audit.syslog] once more, as dicom.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write events as CSV, JSON lines or DICOM audit messages; the export is itself an event.
+
+    `boneage serve` sends new events to the server of [audit.syslog] by itself, as they happen.
+
+    Examples: boneage audit export --since 2026-01-01 --out trail.csv;
+    boneage audit export --format dicom --job 812
+    """
+    from worker import app
+    from worker.operations.audit_export import written
+
+    checked = settings(config)
+    trail, source = app.audit_trail(checked), app.audit_source(checked)
+    form = ExportForm.DICOM if to_syslog else form
+    lines = written(trail.all(wanted), form, source=source)
+    if to_syslog:
+        count = app.send_to_repository(checked, trail.all(wanted))
+        target = f"{checked.audit.syslog.host}:{checked.audit.syslog.port}"
+    else:
+        count, target = _write_lines(lines, out), str(out or "standard output")
+    app.operator_desk(checked).record_event(
+        event="audit_exported", reason="", detail={"format": form.value, "count": count}
+    )
+    print(f"{count} events were written to {target}.", file=sys.stderr)
+
+
+def _write_lines(lines: Iterator[str], out: Path | None) -> int:
+    """Write the lines and return how many events they hold; a file is for our user alone."""
+    if out is None:
+        target: TextIO = sys.stdout
+        return _write_all(lines, target)
+    handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        return _write_all(lines, file)
+
+
+def _write_all(lines: Iterator[str], target: TextIO) -> int:
+    count = 0
+    for line in lines:
+        target.write(line)
+        count += not line.startswith(HEADING)
+    return count
+
+
 @commands.command("verify")
 def verify(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Look for changed, missing, swapped and cut-off rows up to the last seal (exit code 1).
+    """Look for changed, missing, swapped, inserted and cut-off rows (exit code 1: there are some).
+
+    Results and the states of jobs are compared with what the trail says of them.
 
     How recent that seal is stands below; with --json, as one more object on standard error.
 
@@ -82,6 +187,7 @@ def verify(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
             [(p.kind, "" if p.event_id is None else str(p.event_id), p.message) for p in problems],
             none="The trail is whole up to the last seal.",
         )
+        _print_removals(trail.removals())
     _print_last(last, as_json=as_json)
     if problems:
         raise typer.Exit(1)
@@ -107,6 +213,15 @@ def _last_seal(trail: "AuditTrail", key: bytes, anchor: Path) -> Seal | None:
         return trail.last_seal(key, anchor)
     except AuditAnchorError:  # `verify` lists it
         return None
+
+
+def _print_removals(stones: Sequence[Tombstone]) -> None:
+    """Say what retention removed: that is missing with good reason."""
+    for stone in stones:
+        print(
+            f"Retention removed {stone.event_count} events of {stone.job_count} jobs on "
+            f"{stone.removed_at[:10]} ({stone.policy}; tombstone {stone.tombstone_id})."
+        )
 
 
 def _print_last(last: Seal | None, *, as_json: bool) -> None:

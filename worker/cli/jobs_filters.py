@@ -47,7 +47,7 @@ class JobFilterOptions:
             job_ids=job_ids,
             states=tuple(self.state or ()),
             since=local_day(self.since),
-            until=_end(self.until),
+            until=end_of(self.until),
             study=self.study,
             calling_ae=self.calling_ae,
             release=self.release,
@@ -98,7 +98,8 @@ def with_filters(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., No
         names = [name for name in _OPTIONS if name not in without]
 
         def run(**given: Any) -> None:  # noqa: ANN401 - whatever typer read
-            typed: dict[str, Any] = dict.fromkeys(_OPTIONS) | {name: given.pop(name) for name in names}
+            typed: dict[str, Any] = dict.fromkeys(_OPTIONS)
+            typed |= {name: given.pop(name) for name in names}
             command(wanted=JobFilterOptions(**typed), **given)
 
         options = [
@@ -121,7 +122,7 @@ def with_filters(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., No
     return decorate
 
 
-def _end(text: str | None) -> datetime | None:
+def end_of(text: str | None) -> datetime | None:
     """Return the end of the day that ``--until`` names, or the moment."""
     at = local_day(text, option="--until")
     if at is None or text is None or len(text) > _DAY_CHARACTERS:

@@ -5,7 +5,7 @@ the database can reckon these anew; the seals cannot be, for their key is not in
 head of the sealed chain stands in the anchor file, so that the end cannot be cut off either.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -14,16 +14,19 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from schemas.audit import AuditProblem, Seal
-from schemas.errors import AuditBrokenError
+from schemas.errors import AuditBrokenError, NoSuchEventError
+from schemas.inquiries import AuditSubject, EventFilter, SealedEvent
 from schemas.jobs import JobEvent
 from schemas.retention import Tombstone
-from schemas.tables import JobEventRow, SealRow
+from schemas.tables import AuditExportRow, Job, JobEventRow, Reception, SealRow
 from worker.queue.anchor import read_anchor, write_anchor
-from worker.queue.database import reading
+from worker.queue.database import reading, writing
 from worker.queue.ledger import Ledger, ledger
 from worker.queue.tombstones import tombstones
 from worker.queue.verification import find_problems, seal_of
 from worker.queue.views import event_of
+
+_CHUNK = 1000  # rows in memory at once
 
 
 class AuditTrail:
@@ -77,18 +80,106 @@ class AuditTrail:
         with reading(self._engine) as session:
             return tuple(tombstones(session))
 
-    def list(
-        self, *, since: datetime | None = None, job_id: int | None = None, limit: int = 200
-    ) -> tuple[JobEvent, ...]:
+    def list(self, fits: EventFilter = EventFilter(), *, limit: int = 200) -> tuple[JobEvent, ...]:  # noqa: B008 - frozen
         """Return the newest events that fit, oldest first."""
-        query = sa.select(JobEventRow).order_by(JobEventRow.id.desc()).limit(limit)
-        if since is not None:
-            query = query.where(JobEventRow.at >= since)
-        if job_id is not None:
-            query = query.where(JobEventRow.job_id == job_id)
+        query = _events(fits).order_by(JobEventRow.id.desc()).limit(limit)
         with reading(self._engine) as session:
             newest = [event_of(row) for row in session.scalars(query)]
         return tuple(reversed(newest))
+
+    def all(self, fits: EventFilter) -> Iterator[tuple[JobEvent, AuditSubject | None]]:
+        """Yield every event that fits, oldest first, with what its job is about."""
+        with reading(self._engine) as session:
+            rows = session.scalars(
+                _events(fits).order_by(JobEventRow.id).execution_options(yield_per=_CHUNK)
+            )
+            for row in rows:
+                yield event_of(row), _subject(session, row.job_id)
+
+    def event(self, event_id: int) -> tuple[JobEvent, AuditSubject | None, SealedEvent | None]:
+        """Return one event, what its job is about, and its seal, if it has one by now.
+
+        Raises:
+            NoSuchEventError: there is none with this number.
+        """
+        with reading(self._engine) as session:
+            row = session.get(JobEventRow, event_id)
+            if row is None:
+                raise NoSuchEventError(event_id=event_id)
+            seal = session.scalars(
+                sa.select(SealRow).where(SealRow.event_id == event_id)
+            ).one_or_none()
+            found, subject = event_of(row), _subject(session, row.job_id)
+            return found, subject, None if seal is None else _sealed(seal, found, subject)
+
+    def sealed_after(self, position: int, *, limit: int) -> tuple[tuple[SealedEvent, ...], int]:
+        """Return the next sealed events, and the position up to which was looked."""
+        with reading(self._engine) as session:
+            rows = session.execute(
+                sa.select(SealRow, JobEventRow)
+                .outerjoin(JobEventRow, JobEventRow.id == SealRow.event_id)
+                .where(SealRow.position > position)
+                .order_by(SealRow.position)
+                .limit(limit)
+            ).all()
+            found = tuple(
+                _sealed(seal, event_of(row), _subject(session, row.job_id))
+                for seal, row in ((pair[0], _optional(pair[1])) for pair in rows)
+                if row is not None  # retention has removed it
+            )
+            return found, rows[-1][0].position if rows else position
+
+    def exported_position(self, name: str) -> int:
+        """Return up to which seal the trail was handed on to ``name``."""
+        with reading(self._engine) as session:
+            row = session.get(AuditExportRow, name)
+            return 0 if row is None else row.position
+
+    def mark_exported(self, name: str, *, position: int) -> None:
+        """Write down up to which seal the trail was handed on."""
+        with writing(self._engine) as session:
+            session.merge(AuditExportRow(name=name, position=position))
+
+
+def _events(fits: EventFilter) -> sa.Select[JobEventRow]:
+    query = sa.select(JobEventRow)
+    if fits.since is not None:
+        query = query.where(JobEventRow.at >= fits.since)
+    if fits.until is not None:
+        query = query.where(JobEventRow.at < fits.until)
+    if fits.job_id is not None:
+        query = query.where(JobEventRow.job_id == fits.job_id)
+    if fits.event is not None:
+        query = query.where(JobEventRow.event == fits.event)
+    if fits.actor is not None:
+        query = query.where(JobEventRow.actor == fits.actor)
+    return query
+
+
+def _optional(row: JobEventRow) -> JobEventRow | None:
+    """Return the far side of an outer join, which its type takes for always there."""
+    return row
+
+
+def _sealed(seal: SealRow, event: JobEvent, subject: AuditSubject | None) -> SealedEvent:
+    return SealedEvent(
+        position=seal.position, sealed_at=seal.sealed_at, event=event, subject=subject
+    )
+
+
+def _subject(session: Session, job_id: int | None) -> AuditSubject | None:
+    job = None if job_id is None else session.get(Job, job_id)
+    if job is None:
+        return None
+    image = session.get_one(Reception, job.reception_id)
+    return AuditSubject(
+        sop_instance_uid=image.sop_instance_uid,
+        sop_class_uid=image.sop_class_uid,
+        study_instance_uid=image.study_instance_uid,
+        calling_ae=image.calling_ae,
+        peer_address=image.peer_address,
+        patient_id_hash=image.patient_id_hash,
+    )
 
 
 def _lock_events(book: Ledger) -> None:

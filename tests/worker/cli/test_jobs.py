@@ -1,79 +1,16 @@
 import json
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from schemas.errors import RemovedByRetentionError
 from schemas.jobs import JobEvent, JobState
 from schemas.tables import Job, Reception, Result
 from tests.builders import hand_radiograph, write_file
-from tests.worker.cli.conftest import Database
-from tests.worker.queue.makers import RETRY, arrival, claimed, result, send_all, settled
-from worker.cli.application import main
+from tests.worker.cli.conftest import Room, Run
+from tests.worker.queue.makers import arrival, claimed, result, send_all, settled
 from worker.cli.jobs_story import stages_of
-from worker.queue.database import open_engine, writing
-from worker.queue.jobs import JobQueue
-from worker.queue.outbox import Outbox
-
-Run = Callable[..., str]
-
-
-class Room:
-    """An installation with jobs, on either database."""
-
-    def __init__(self, folder: Path, database: Database) -> None:
-        self.root = folder / "storage"
-        self.root.mkdir()
-        self.settings = folder / "config.toml"
-        url = f'[database]\nurl = "{database.url}"\n'
-        self.settings.write_text(f'[storage]\nroot = "storage"\n{url}')
-        self.engine: Engine = open_engine(database.url)
-        self.clock = database.clock
-        self.queue = JobQueue(
-            self.engine, now=database.clock, actor="test", release="r1", retry=RETRY
-        )
-        self.outbox = Outbox(self.engine, now=database.clock, actor="test")
-
-    def fail(self, uid: str) -> None:
-        self.queue.receive(arrival(uid))
-        self.queue.fail(claimed(self.queue), code="spool.broken", message="It is damaged.")
-
-
-@pytest.fixture
-def room(tmp_path: Path, database: Database) -> Iterator[Room]:
-    folder = tmp_path / "room"
-    folder.mkdir()
-    room = Room(folder, database)
-    yield room
-    room.engine.dispose()
-
-
-@pytest.fixture
-def run(room: Room, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run one command as an operator does, in this process, and return what it printed."""
-    for name in ("silence_libraries", "configure_logging"):
-        monkeypatch.setattr(f"worker.cli.options.{name}", lambda **_: None)
-    opened: list[Engine] = []
-
-    def open_and_note(url: str) -> Engine:
-        opened.append(open_engine(url))
-        return opened[-1]
-
-    monkeypatch.setattr("worker.queue.database.open_engine", open_and_note)
-
-    def run(*arguments: str, expect: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments, "--config", str(room.settings)])
-        while opened:
-            opened.pop().dispose()
-        printed = capsys.readouterr()
-        assert (ended.value.code or 0) == expect, printed.out + printed.err
-        return printed.out + printed.err
-
-    return run
+from worker.queue.database import writing
 
 
 def numbers(listed: str) -> list[int]:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from schemas.audit import AuditFault
 from schemas.errors import AuditAnchorError, AuditBrokenError
+from schemas.inquiries import EventFilter
 from schemas.tables import Job, JobEventRow, OutboxRow, Output, Result, SealRow
 from tests.fakes import Clock
 from tests.worker.queue.makers import arrival, send_all, settled
@@ -241,8 +242,8 @@ def test_events_are_listed_by_job_or_time(
     later = clock.forward(hours=1)
     queue.receive(arrival("1.2.5"))
 
-    assert [event.event for event in sealed.list(since=later)] == ["received"]
-    assert {event.job_id for event in sealed.list(job_id=2)} == {2}
+    assert [event.event for event in sealed.list(EventFilter(since=later))] == ["received"]
+    assert {event.job_id for event in sealed.list(EventFilter(job_id=2))} == {2}
     assert [event.event_id for event in sealed.list(limit=3)] == [12, 13, 14]
 
 
