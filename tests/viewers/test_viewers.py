@@ -11,6 +11,8 @@ from models.phantom import draw_phantom
 from schemas.config import SrClass
 from schemas.images import Sex
 from tests.fakes import Clock, StubEstimator
+from tests.orthanc import REQUIRE_PEERS
+from tests.viewers import ohif
 from tests.viewers.ohif import Look, browse, open_in_ohif, require_viewer, viewing_orthanc
 from tests.worker.inference.conftest import image_reader
 from worker.inference.estimate import Finding
@@ -72,6 +74,19 @@ def test_ohif_shows_the_bone_age_on_the_radiograph_with_its_page(
     )
     assert [line for line in expected if line not in seen["sr"].text] == []
     assert looks_like(seen["sc"].path, finding.page) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("peers", "ends"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)]
+)
+def test_a_viewer_that_is_not_there_is_named(
+    peers: str, ends: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(REQUIRE_PEERS, peers)
+    monkeypatch.setattr(ohif, "_DIST", tmp_path)
+
+    with pytest.raises(ends, match="make viewer"):
+        require_viewer()
 
 
 def test_the_viewer_of_orthanc_shows_the_page(finding: Finding, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from schemas.assessments import Assessment
+from schemas.assessments import Assessment, NoAssessment
 from schemas.config import SrClass
 from schemas.estimates import BoneAgeEstimate, QualityFlag
 from schemas.images import MissingAge, Sex
@@ -16,7 +16,7 @@ from schemas.refusals import RefusalReason
 from schemas.results import ResultContent
 from tests.builders import hand_radiograph
 from tests.worker.reporting import contents
-from worker.reporting.identities import capture_uid
+from worker.reporting.identities import capture_uid, heatmap_uid
 from worker.reporting.reader import (
     RecoveredEstimate,
     RecoveredReport,
@@ -162,6 +162,16 @@ def test_the_report_refers_to_the_radiograph_with_its_page(
     assert set(found.image_uids) == {header.SOPInstanceUID, capture_uid(content)}
 
 
+def test_the_report_refers_to_the_heatmap_alone_where_it_is_sent(
+    sop_class: SrClass, header: Dataset, tmp_path: Path
+) -> None:
+    content = contents.with_heatmap_object(header)
+
+    found = received(content, header, sop_class, tmp_path)
+
+    assert heatmap_uid(content) in found.image_uids
+
+
 @pytest.mark.parametrize(
     "with_coordinates", [SrClass.COMPREHENSIVE_3D, SrClass.COMPREHENSIVE, SrClass.ENHANCED]
 )
@@ -194,6 +204,17 @@ def test_without_a_birth_date_the_reason_comes_back(
     assert found.chronological_age_months is None
     assert found.missing_age is MissingAge.NO_BIRTH_DATE
     assert found.assessment is None
+
+
+def test_ages_that_contradict_each_other_come_back_as_no_age_with_what_to_do(
+    sop_class: SrClass, header: Dataset, tmp_path: Path
+) -> None:
+    found = received(contents.of_contradicting_ages(header), header, sop_class, tmp_path)
+
+    assert found.chronological_age_months is None
+    assert found.missing_age is MissingAge.CONTRADICTION
+    assert (found.assessment, found.no_assessment) == (None, NoAssessment.NO_AGE)
+    assert "correct them and send the image again" in found.conclusion
 
 
 @pytest.mark.parametrize("reason", RefusalReason)
