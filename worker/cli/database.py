@@ -25,6 +25,33 @@ def upgrade_database(*, config: ConfigOption = None) -> None:
     print(f"The database has schema {revision}.")
 
 
+@commands.command("downgrade")
+def downgrade_database(
+    revision: Annotated[str, typer.Argument(metavar="REVISION", help="Such as 0001.")],
+    *,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Bring the database back to an earlier schema, before the earlier software is installed.
+
+    Stop the worker first. SQLite is backed up before. Images, results and the audit trail stay;
+    what only the newer schema knows is dropped: deploy/docs/upgrade-and-rollback.md.
+
+    Example: boneage db downgrade 0001
+    """
+    from worker import app
+    from worker.queue.database import downgrade, revisions
+
+    checked = settings(config)
+    if revision not in revisions():
+        known = ", ".join(revisions())
+        raise typer.BadParameter(f"there is no schema {revision}; known: {known}")
+    confirm(f"Bring the database back to schema {revision}? Is the worker stopped?", yes=yes)
+    engine = app.unchecked_engine(checked)
+    found = downgrade(engine, revision, backup_folder=app.backup_folder(checked))
+    print(f"The database has schema {found}. Install the software that belongs to it.")
+
+
 @commands.command("check")
 def check_database(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check schema and consistency (exit code 1: something is wrong).

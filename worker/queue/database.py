@@ -207,24 +207,43 @@ def upgrade(engine: Engine, *, backup_folder: Path | None) -> str:
         SchemaMismatchError: the database is newer than this software.
         DatabaseUnavailableError: the database did not answer, or took no step.
     """
+    _make_folder(engine)
+    return _migrate(engine, _head(), backup_folder=backup_folder)
+
+
+def downgrade(engine: Engine, revision: str, *, backup_folder: Path | None) -> str:
+    """Bring the database back to the schema of an earlier version and return its revision.
+
+    What only the newer schema can hold is dropped; everything else stays, so that nothing that was
+    received since the upgrade is lost. For the rest as ``upgrade``. The worker must not run.
+
+    Raises:
+        SchemaMismatchError: the database is newer than this software, or there is none.
+        DatabaseUnavailableError: the database did not answer, or took no step.
+    """
+    if _is_absent(engine):
+        raise SchemaMismatchError(found="none", expected=revision)
+    return _migrate(engine, revision, backup_folder=backup_folder)
+
+
+def _migrate(engine: Engine, revision: str, *, backup_folder: Path | None) -> str:
     from alembic import command  # noqa: PLC0415 - a quarter of a second, for an upgrade alone
 
-    _make_folder(engine)
-    head = _head()
     with _plain_errors(), engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         found = _revision(connection)
-        if found == head:
-            return head
+        if found == revision:
+            return revision
         if found is not None:
-            _require_known(found, expected=head)
+            _require_known(found, expected=revision)
             if backup_folder is not None and connection.dialect.name == "sqlite":
                 backup(engine, backup_folder)
         config = _alembic()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    return head
+        is_forward = found is None or found < revision  # their names are their numbers
+        (command.upgrade if is_forward else command.downgrade)(config, revision)
+    return revision
 
 
 def _make_folder(engine: Engine) -> None:
@@ -305,21 +324,21 @@ def _revision(connection: Connection) -> str | None:
     return found
 
 
-def _revisions() -> tuple[str, ...]:
+def revisions() -> tuple[str, ...]:
     """Return our steps, oldest first; each file ``vNNNN_name.py`` holds the step NNNN."""
     folder = Path(schemas.migrations.__path__[0]) / "versions"
     return tuple(sorted(path.name[1:5] for path in folder.glob("v*_*.py")))
 
 
 def _head() -> str:
-    steps = _revisions()
+    steps = revisions()
     if not steps:
         raise SchemaMismatchError(found="no migrations", expected="an installed package")
     return steps[-1]
 
 
 def _require_known(found: str, *, expected: str) -> None:
-    if found not in _revisions():
+    if found not in revisions():
         raise SchemaMismatchError(found=found, expected=expected)
 
 
