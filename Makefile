@@ -10,7 +10,8 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.13 python3; do 
 VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?=
-# processes that run the tests; each file stays in one of them
+# processes that run the tests; each file stays in one of them. Threads of PyTorch that wait do so
+# asleep: spinning, they would take the cores from each other.
 PROCESSES ?= 2
 SEX ?=
 
@@ -20,7 +21,7 @@ demo: $(VENV)/.serve-ready libraries
 	$(BIN)/boneage demo $(if $(SEX),--sex $(SEX)) $(IMAGE)
 
 test: $(VENV)/.develop-ready libraries check
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 # every figure beside a peer or a limit; NAME=receive for one. Nothing else should run meanwhile.
 bench: $(VENV)/.develop-ready libraries
