@@ -33,10 +33,18 @@ class NoCalibrationError(PermanentError):
     code = "release.calibration"
 
     def __init__(self, *, sex: Sex, age_months: float) -> None:
-        super().__init__(
-            f"The release states no interval for sex {sex.value} at {age_months:.0f} months. "
-            "Nothing was predicted. Build the release again, or use another one."
-        )
+        if age_months < BAND_EDGES[-1]:  # false for what is no number
+            problem = (
+                f"The release states no interval for sex {sex.value} at {age_months:.0f} months"
+            )
+            mend = "Build the release again, or use another one"
+        else:
+            problem = f"The networks said {age_months:.0f} months, which is the age of no hand"
+            mend = (
+                "If other images are read as usual, look at this one: it is unlike all that the "
+                "networks learned from. Otherwise check the weights with `boneage release verify`"
+            )
+        super().__init__(f"{problem}. Nothing was predicted. {mend}.")
 
 
 class TooFewChildrenError(PermanentError):

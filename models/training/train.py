@@ -160,7 +160,8 @@ def train(  # noqa: PLR0913 - what, with which data, where to, on what, and who 
             write_split(cohort.parts, folder.split)
     run.record["overrides"] = list(overrides)
     trainer = _build_trainer(plan, folder, run, hardware=hardware or Hardware(), progress=progress)
-    trainer.fit(run.training, run.module, ckpt_path=folder.last if folder.last.exists() else None)
+    start = folder.last if folder.last.exists() else None
+    trainer.fit(run.training, run.module, ckpt_path=start, weights_only=True)
     return folder
 
 

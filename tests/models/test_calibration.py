@@ -89,3 +89,11 @@ def test_a_sex_without_calibration_is_an_error_and_not_a_guess() -> None:
 
     with pytest.raises(NoCalibrationError, match="sex M"):
         interval_of(80, sex=Sex.MALE, calibration=Calibration(coverage=0.9, groups=(group,)))
+
+
+@pytest.mark.parametrize("months", [5000.0, float("nan")])
+def test_an_age_that_no_hand_has_is_not_blamed_on_the_release(months: float) -> None:
+    group = IntervalGroup(sex="M", half_width_months=20, n=100)
+
+    with pytest.raises(NoCalibrationError, match="the age of no hand"):
+        interval_of(months, sex=Sex.MALE, calibration=Calibration(coverage=0.9, groups=(group,)))
