@@ -12,16 +12,22 @@ const { chromium } = require(options.modules + '/playwright-core');
   const seen = [];
   try {
     const page = await browser.newPage({ viewport: { width: 1400, height: 850 } });
-    page.setDefaultTimeout(60000);
+    page.setDefaultTimeout(options.wait_ms);
     await page.goto(options.url, { waitUntil: 'load' });
     const look = async (name, expected) => {
       // the words are the sign that it has been drawn; without them the picture shows why
       await page.waitForFunction(
         words => words.every(word => document.body.innerText.includes(word)),
         expected || [], { timeout: options.wait_ms }).catch(() => {});
-      await page.waitForTimeout(options.settle_ms);
+      // an image comes without words: it is drawn when two shots are alike; where the viewer
+      // lets a word blink, they never are
       const path = `${options.folder}/${name}.png`;
-      await page.screenshot({ path });
+      for (let round = 0, before = ''; round < options.rounds; round++) {
+        await page.waitForTimeout(options.settle_ms);
+        const now = (await page.screenshot({ path })).toString('base64');
+        if (now === before) break;
+        before = now;
+      }
       seen.push({ name, path, text: await page.locator('body').innerText() });
     };
     if (options.thumbnails) {

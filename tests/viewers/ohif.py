@@ -111,7 +111,8 @@ def _run(options: dict[str, Any]) -> list[Seen]:
     options |= {
         "modules": str(FOLDER / "node_modules"),
         "browser": shutil.which("chromium"),
-        "wait_ms": 60_000,
+        "wait_ms": 180_000,  # on a busy machine; what is there ends the wait
+        "rounds": 4,
         "settle_ms": 3_000,
     }
     script = Path(__file__).with_name("browse.js")
