@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -30,6 +31,9 @@ AE_TITLE = String(16)  # VR AE, PS3.5 table 6.2-1
 DIGEST = String(64)  # sha256, hexadecimal
 TOKEN = String(32)  # uuid4, hexadecimal
 NAME = String(64)
+
+#: a result that enters the drift figures: both ages are known
+HAS_DIFFERENCE = "bone_age_months IS NOT NULL AND chronological_age_months IS NOT NULL"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -118,6 +122,14 @@ class Reception(Table):
         Index(None, "study_instance_uid"),
         Index(None, "accession_hash"),
         Index(None, "patient_id_hash"),
+        Index(None, "calling_ae", "id"),
+        # partial: of both states, nearly all rows have the other
+        Index(
+            "ix_receptions_quarantined",
+            "received_at",
+            sqlite_where=text("state = 'quarantined'"),
+            postgresql_where=text("state = 'quarantined'"),
+        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -186,6 +198,13 @@ class Result(Table):
     __table_args__ = (
         UniqueConstraint("job_id", "revision"),
         CheckConstraint("revision >= 1", name="revision"),
+        Index(
+            "ix_results_drift",
+            "sex",
+            "id",
+            sqlite_where=text(HAS_DIFFERENCE),
+            postgresql_where=text(HAS_DIFFERENCE),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -234,6 +253,8 @@ class OutboxRow(Table):
         CheckConstraint("(claim_token IS NULL) = (lease_ends_at IS NULL)", name="lease"),
         CheckConstraint("attempt >= 0", name="attempt"),
         Index(None, "state", "rank_at", "id"),
+        Index(None, "destination", "sent_at"),
+        Index(None, "destination", "state"),
         Index(None, "job_id"),
     )
 

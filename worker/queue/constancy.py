@@ -18,12 +18,23 @@ _UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
 
 def newest_rounds(session: Session, *, at: datetime) -> tuple[ConstancyFigures, ...]:
     """Return the newest rounds that the constancy check has begun, newest first."""
+    newest = session.scalars(  # before the jobs, which are far more
+        sa.select(Reception.id)
+        .where(Reception.calling_ae == CONSTANCY_AE)
+        .order_by(Reception.id.desc())
+        .limit(_NEWEST)
+    ).all()
+    uids = sa.select(Reception.sop_instance_uid).where(Reception.id.in_(newest))
     is_current = sa.and_(Result.job_id == Job.id, Result.revision == Job.revision)
     rows = session.execute(
         sa.select(Job, Result.release_digest, Result.bone_age_months)
         .join(Reception, Reception.id == Job.reception_id)
         .outerjoin(Result, is_current)
-        .where(Reception.calling_ae == CONSTANCY_AE, Job.received_at >= at - _WINDOW)
+        .where(
+            Job.sop_instance_uid.in_(uids),
+            Reception.calling_ae == CONSTANCY_AE,
+            Job.received_at >= at - _WINDOW,
+        )
         .order_by(Job.id.desc())
         .limit(_NEWEST)
     )

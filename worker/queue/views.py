@@ -35,23 +35,20 @@ def job_views(session: Session, fits: JobFilter, *, limit: int) -> list[JobView]
 def count_jobs(session: Session, fits: JobFilter) -> int:
     """Return how many jobs fit."""
     return session.scalars(
-        sa.select(sa.func.count())
-        .select_from(Job)
-        .join(Reception, Reception.id == Job.reception_id)
-        .where(conditions(fits))
+        sa.select(sa.func.count()).select_from(Job).where(conditions(fits))
     ).one()
 
 
 def conditions(fits: JobFilter) -> sa.ColumnElement[bool]:
-    """Return what a job, joined with the reception that it reads, must fulfil."""
+    """Return what a job must fulfil."""
     tests: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
         "job_ids": Job.id.in_,
         "states": Job.state.in_,
         "since": Job.received_at.__ge__,
         "until": Job.received_at.__lt__,
         "changed_since": Job.updated_at.__ge__,
-        "study": Reception.study_instance_uid.__eq__,
-        "calling_ae": Reception.calling_ae.__eq__,
+        "study": lambda given: _reads(Reception.study_instance_uid == given),
+        "calling_ae": lambda given: _reads(Reception.calling_ae == given),
         "release": Job.release.__eq__,
         "accession_hash": lambda given: _has_content(Reception.accession_hash == given),
         "patient_id_hash": lambda given: _has_content(Reception.patient_id_hash == given),
@@ -59,6 +56,11 @@ def conditions(fits: JobFilter) -> sa.ColumnElement[bool]:
     }
     given = {name: getattr(fits, name) for name in tests}
     return sa.and_(sa.true(), *(tests[name](value) for name, value in given.items() if value))
+
+
+def _reads(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Return whether the content that the job reads fulfils it."""
+    return Job.reception_id.in_(sa.select(Reception.id).where(condition))
 
 
 def _has_content(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
@@ -149,13 +151,14 @@ def _views(
     session: Session, fits: sa.ColumnElement[bool], *, limit: int, is_by_change: bool = False
 ) -> list[JobView]:
     order = (Job.updated_at.desc(), Job.id.desc()) if is_by_change else (Job.id.desc(),)
+    # the page first: joined as a whole, a planner may sort all the jobs there are
+    page = session.scalars(sa.select(Job.id).where(fits).order_by(*order).limit(limit)).all()
     rows = session.execute(
         sa.select(Job, Reception, Result)
         .join(Reception, Reception.id == Job.reception_id)
         .outerjoin(Result, sa.and_(Result.job_id == Job.id, Result.revision == Job.revision))
-        .where(fits)
+        .where(Job.id.in_(page))
         .order_by(*order)
-        .limit(limit)
     ).all()
     found = [(job, reception, _optional(result)) for job, reception, result in rows]
     owed = _destinations(session, [result.id for *_, result in found if result is not None])
