@@ -8,14 +8,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from schemas.jobs import JobState
 from schemas.tables import JobEventRow
 from tests.campaigns.faults import claims, clocks, disk, invariants, kill, peers
 from tests.campaigns.faults.__main__ import CAMPAIGNS, main
 from tests.campaigns.faults.outcome import Order, Outcome, table
 from tests.campaigns.faults.points import NAMES, POINTS, POWER
 from tests.campaigns.faults.sending import SUCCESS, Film, Image, Traffic
-from tests.worker.queue.makers import arrival, send_all, settled
-from worker.queue.database import open_engine, sqlite_url, upgrade
+from tests.worker.queue.makers import arrival, claimed, send_all, settled
+from worker.queue.database import check, open_engine, sqlite_url, upgrade
 from worker.queue.outbox import Outbox
 
 pytestmark = [
@@ -46,13 +47,13 @@ def test_what_was_acknowledged_is_delivered_once_wherever_a_process_is_killed(
 
 
 @pytest.mark.slow
-def test_destinations_that_misbehave_get_everything_once(tmp_path: Path) -> None:
-    scenes = ("Orthanc takes and loses", "aborts before its answer")
+def test_a_pacs_that_loses_what_it_took_gets_it_again(tmp_path: Path) -> None:
+    scenes = ("Orthanc takes and loses",)
 
-    outcome = peers.campaign(tmp_path, Order(runs=2, seed=4), tell=silent, scenes=scenes)
+    outcome = peers.campaign(tmp_path, Order(runs=1, seed=4), tell=silent, scenes=scenes)
 
     assert failures(outcome) == []
-    assert sum(int(row["runs"]) for row in outcome.rows) == 2
+    assert sum(int(row["runs"]) for row in outcome.rows) == 1
 
 
 @pytest.mark.slow
@@ -73,14 +74,6 @@ def test_hosts_ten_minutes_apart_finish_each_job_once_although_one_dies(tmp_path
 
     assert failures(outcome) == []
     assert len(outcome.rows) == 1
-
-
-@pytest.mark.slow
-def test_a_claim_is_as_fast_when_thousands_of_jobs_are_done(tmp_path: Path) -> None:
-    outcome = claims.campaign(tmp_path, Order(runs=2, seed=4), tell=silent, many=5_000)
-
-    assert failures(outcome) == []
-    assert {row["database"] for row in outcome.rows} == {"SQLite", "PostgreSQL"}
 
 
 # what the campaigns would find
@@ -149,6 +142,16 @@ def test_every_process_is_killed_before_and_after_its_durable_steps() -> None:
     assert by_process == {"listen", "infer", "deliver", "schedule"}
     assert len(NAMES) == len(set(NAMES)) >= 12 + 2
     assert POWER in NAMES
+
+
+def test_thousands_of_finished_jobs_are_made_from_a_few(engine: Engine) -> None:
+    claims.finish(engine, 2_000)
+
+    queue = claims.queue_at(engine)
+    assert queue.counts()[JobState.DELIVERED] == 2_000
+    queue.receive(arrival("9.9"))
+    assert claimed(queue).job_id == 2_001
+    assert check(engine) == ()
 
 
 def test_the_same_seed_gives_the_same_faults() -> None:

@@ -26,6 +26,7 @@ from worker.queue.outbox import Outbox
 FEW, MANY = 100, 100_000
 MOST_TIMES_LONGER = 1.5  # the acceptance figure of the campaign
 _CLAIMS = 40  # of one round
+_REAL = 20
 #: in the order in which they may be filled: each points to those before it
 _TABLES = (Reception, Job, Result, Output, OutboxRow, JobEventRow)
 
@@ -69,16 +70,16 @@ def queue_at(engine: Engine) -> JobQueue:
 
 
 def finish(engine: Engine, count: int) -> None:
-    """Let ``count`` jobs, a multiple of a hundred, be received, read and delivered.
+    """Let ``count`` jobs, a multiple of twenty, be received, read and delivered.
 
-    The first hundred are real; the others are their copies with numbers and UIDs of their own.
+    The first twenty are real; the others are their copies with numbers and UIDs of their own.
     """
     queue, outbox = queue_at(engine), Outbox(engine, now=now, actor="deliver")
-    for number in range(FEW):
+    for number in range(_REAL):
         settled(queue, uid=f"1.{number + 1}")
         send_all(outbox)
-    if count > FEW:
-        _multiply(engine, copies=count // FEW - 1)
+    if count > _REAL:
+        _multiply(engine, copies=count // _REAL - 1)
 
 
 def _multiply(engine: Engine, *, copies: int) -> None:
