@@ -129,7 +129,7 @@ def test_a_destination_may_want_the_heatmap_and_nothing_else(house: House, pacs:
 
 
 def test_each_destination_gets_the_objects_that_it_asked_for(house: House, pacs: FakePacs) -> None:
-    with FakePacs() as archive:
+    with FakePacs("ARCHIVE") as archive:
         peers = (
             pacs_peer(pacs, objects=ALL_KINDS, destinations=("pacs", "archive")),
             PeerSection(name="archive", ae_title="ARCHIVE", port=archive.port),
