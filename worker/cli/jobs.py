@@ -84,6 +84,7 @@ def show_job(
     job, events = queue.job(job_id), queue.events(job_id)
     if is_opened:
         _open(checked.storage.root, job, out, as_json=as_json)
+        queue.record_access(job_id, event="opened", reason="jobs show --open")
         return
     receptions = queue.receptions(job_id)
     if as_json:

@@ -84,6 +84,15 @@ class JobQueue:
             known = set(session.scalars(sa.select(Reception.spool_file)))
         return [each for each in files if each not in known]
 
+    def record_access(self, job_id: int, *, event: str, reason: str) -> None:
+        """Add a line to the audit trail of a job that does not move it: somebody looked.
+
+        Raises:
+            NoSuchJobError: there is none with this number.
+        """
+        with self._ledger() as book:
+            book.note(book.job(job_id).id, event=event, reason=reason)
+
     def is_own_object(self, sop_instance_uid: str) -> bool:
         """Say whether we made this object ourselves."""
         ours = sa.select(Output.id).where(Output.sop_instance_uid == sop_instance_uid)
