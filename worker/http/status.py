@@ -10,9 +10,11 @@ from starlette.routing import Route
 
 from schemas.config import PeerSection
 from schemas.errors import BoneAgeError
-from schemas.figures import DestinationFigures, Snapshot
+from schemas.figures import DestinationFigures, DriftFigures, EchoFigures, Snapshot
 from schemas.jobs import JobState, JobView, Outcome
+from schemas.phantom import CONSTANCY_AE
 from worker.health.checks import Disk, Health
+from worker.health.troubles import shift_months
 from worker.health.verdict import Check, spoken
 from worker.http.chart import draw_days, first_day
 from worker.http.pages import Pages
@@ -64,7 +66,8 @@ class StatusPage:
         checks = self.health.readiness()
         try:
             snapshot = self.health.figures.snapshot()
-            jobs = self.queue.jobs(limit=_NEWEST)
+            newest = self.queue.jobs(limit=2 * _NEWEST)
+            jobs = [job for job in newest if job.calling_ae != CONSTANCY_AE][:_NEWEST]
             arrived = self.health.figures.arrived_since(first_day(self.now()))
         except BoneAgeError:
             return self._page(checks=checks, snapshot=None)
@@ -81,6 +84,8 @@ class StatusPage:
             last_result=self._ago(snapshot.last_result_at, snapshot),
             last_delivered=self._ago(snapshot.last_delivered_at, snapshot),
             disk=_disk_percent(self.health),
+            constancy=self._phantom(snapshot),
+            drift=[_drift_words(one) for one in snapshot.drift],
         )
 
     def _page(
@@ -99,6 +104,12 @@ class StatusPage:
 
     def _ago(self, at: datetime | None, snapshot: Snapshot) -> str:
         return f"{spoken(snapshot.at - at)} ago" if at is not None else "never"
+
+    def _phantom(self, snapshot: Snapshot) -> tuple[str, str]:
+        """Return when the phantom came back last, and what is to be said of it."""
+        ended = (one.ended_at for one in snapshot.constancy if one.ended_at is not None)
+        check = self.health.constancy.check(snapshot.constancy, snapshot.at)
+        return self._ago(next(ended, None), snapshot), check.message
 
     def _result_row(self, job: JobView) -> ResultRow:
         return ResultRow(
@@ -136,7 +147,8 @@ def _backlogs(snapshot: Snapshot) -> list[tuple[JobState, int, str]]:
 def _peer_row(peer: PeerSection, snapshot: Snapshot) -> PeerRow:
     roles = [name for name, has in (("sends", peer.sender), ("takes", peer.destination)) if has]
     figures = next((one for one in snapshot.destinations if one.destination == peer.name), None)
-    state, words = _peer_state(figures, snapshot) if peer.destination else ("idle", "")
+    echo = next((one for one in snapshot.echoes if one.peer == peer.name), None)
+    state, words = _peer_state(figures, echo, snapshot) if peer.destination else ("idle", "")
     return PeerRow(
         name=peer.name,
         role=" and ".join(roles) or "not in use",
@@ -147,13 +159,25 @@ def _peer_row(peer: PeerSection, snapshot: Snapshot) -> PeerRow:
     )
 
 
-def _peer_state(figures: DestinationFigures | None, snapshot: Snapshot) -> tuple[str, str]:
-    if figures is None or (figures.last_taken_at is None and not figures.has_refused):
-        return "idle", "nothing sent yet"
-    if figures.has_refused:
+def _peer_state(
+    figures: DestinationFigures | None, echo: EchoFigures | None, snapshot: Snapshot
+) -> tuple[str, str]:
+    """Return the state and the words; what was sent counts more than what C-ECHO said."""
+    if echo is not None and not echo.is_up:
+        return "down", f"has not answered C-ECHO for {spoken(snapshot.at - echo.since)}"
+    if figures is not None and figures.has_refused:
         return "down", "does not take what is sent"
+    if figures is None or figures.last_taken_at is None:
+        return ("up", "answers C-ECHO, nothing sent yet") if echo else ("idle", "nothing sent yet")
     taken_at = figures.last_taken_at or snapshot.at
     return "up", f"took an object {spoken(snapshot.at - taken_at)} ago"
+
+
+def _drift_words(one: DriftFigures) -> tuple[str, str]:
+    shift = shift_months(one)
+    moved = f", moved by {shift:+.1f}" if shift is not None else ""
+    who = {"F": "Girls", "M": "Boys"}.get(one.sex, one.sex)
+    return who, f"{one.mean_months:+.1f} months on average over {one.count}{moved}"
 
 
 def _what(job: JobView) -> str:

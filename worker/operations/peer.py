@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.transport import AssociationSocket
 
 from schemas.config import PeerSection
 from schemas.errors import TransientError, UsageError
@@ -156,6 +158,25 @@ def _batches(files: Sequence[_File]) -> Iterator[list[_File]]:
         yield batch
 
 
+class _Entity(AE):
+    """An AE that closes what could not connect; pynetdicom 3.0 leaves it open."""
+
+    def __init__(self, ae_title: str) -> None:
+        super().__init__(ae_title)
+        self._made: list[socket.socket] = []
+
+    def close_sockets(self) -> None:
+        """Close what a failed association left."""
+        for each in self._made:
+            each.close()
+
+    def _create_socket(self, *arguments: Any, **named: Any) -> AssociationSocket:  # noqa: ANN401 - pynetdicom's signature
+        made = super()._create_socket(*arguments, **named)
+        if made.socket is not None:
+            self._made.append(made.socket)
+        return made
+
+
 def associate(
     peer: PeerSection,
     contexts: list[PresentationContext],
@@ -169,7 +190,7 @@ def associate(
         PeerAwayError: there is none to be had.
         TlsFilesError: its `[peer.tls]` names files that cannot be used.
     """
-    entity = AE(calling_ae)
+    entity = _Entity(calling_ae)
     entity.connection_timeout = entity.acse_timeout = timeout_seconds
     entity.dimse_timeout = entity.network_timeout = timeout_seconds
     tls = calling_context(peer.tls) if peer.tls else None
@@ -188,8 +209,6 @@ def associate(
         return association
     if association.is_rejected:
         raise PeerAwayError(peer=peer, found="it refused us")
-    connection = association.dul.socket
-    if connection is not None and connection.socket is not None:
-        connection.socket.close()  # pynetdicom leaves one open that could not connect
+    entity.close_sockets()
     by = " by TLS" if tls else ""
     raise PeerAwayError(peer=peer, found=f"nobody answers{by} at this address")
