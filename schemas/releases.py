@@ -1,6 +1,7 @@
 """What a release manifest says (format 1). ``models.release`` reads and writes it."""
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +37,7 @@ class Framing(StrEnum):
     CENTRE = "centre"  #: the central square is cut out, then resized
     PAD = "pad"  #: black borders first, then resized
     FIT = "fit"  #: resized until the longer side fits, then black borders
+    SQUASH = "squash"  #: resized without regard to the aspect
 
 
 class Scaling(StrEnum):
@@ -43,6 +45,9 @@ class Scaling(StrEnum):
 
     GREY_LEVELS = "grey_levels"  #: nothing, 0 to 255 as floating-point numbers
     Z_SCORE = "z_score"  #: mean 0 and standard deviation 1 over the whole picture
+    UNIT = "unit"  #: 0 to 255 becomes 0 to 1
+    MIN_MAX = "min_max"  #: the least value becomes 0, the greatest 1
+    IMAGENET = "imagenet"  #: 0 to 1, less ImageNet's mean, by its deviation, both as grey
 
 
 class MemberPreprocessing(_Strict):
@@ -74,6 +79,30 @@ class ImportedNetwork(_Strict):
     bias_intercept_months: float = 0.0
 
 
+class SexMode(StrEnum):
+    """What one of our own networks has to do with the sex."""
+
+    INPUT = "input"  #: the given sex goes in beside the pooled features
+    EXPLICIT_TRUE = "explicit_true"  #: so it does; layers of their own predict it as well
+    EXPLICIT_PREDICTED = "explicit_predicted"  #: what those layers predict goes in instead
+    IMPLICIT = "implicit"  #: not an input; predicted from the layers that predict the age
+    ONLY = "only"  #: the sex is predicted, the age is not
+    NONE = "none"  #: neither input nor output
+
+
+class NetworkHead(_Strict):
+    """What lies behind the backbone of one of our own networks."""
+
+    dense_features: tuple[int, ...] = (256,)  #: widths of the layers before the months
+    activation: Literal["relu", "swish", "mish"] = "relu"
+    pool: int = Field(default=1, ge=1, le=4)  #: features are pooled to this many by as many
+    sex: SexMode = SexMode.INPUT
+    sex_features: int = Field(default=32, ge=1)  #: width of the branch that the sex goes through
+    sex_classifier: tuple[int, ...] = ()  #: widths of the layers that predict the sex explicitly
+    #: True: a probability for each month, whose mean is the age; False: one number
+    distribution: bool = False
+
+
 class MaskNetwork(_Strict):
     """The network that finds the hand for members that want it alone."""
 
@@ -101,6 +130,8 @@ class Member(_Strict):
     input_size: int = Field(ge=64, le=2048)
     hidden_features: int = 256
     sex_features: int = 32
+    #: None: one layer of ``hidden_features``, and the sex through ``sex_features``
+    head: NetworkHead | None = None
     age_mean_months: float
     age_sd_months: float
     recipe: str
