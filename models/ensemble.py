@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from models.gate.judge import judge_pixels
 from models.gate.mending import mended, turned_back
 from models.hand_mask import NoHandFoundError, choose_hand, hand_probability
 from models.member_input import MemberInput, Picture
+from models.networks import BoneAgeNetwork
 from models.phantom import is_phantom
 from models.release.load import LoadedMember, LoadedRelease, load_release
 from models.saliency import contributions, empty_exposure, onto_source_grid, outline_peak
@@ -186,6 +187,29 @@ class Ensemble:
     def manifest(self) -> Manifest:
         """All that the release says about itself."""
         return self._manifest
+
+    def with_manifest(self, manifest: Manifest) -> "Ensemble":
+        """Return the same networks, asked as another manifest says."""
+        members = tuple(
+            replace(one, entry=entry)
+            for one, entry in zip(self.members, manifest.members, strict=True)
+        )
+        return Ensemble(replace(self._loaded, manifest=manifest, members=members))
+
+    def member_sex(self, member: int, images: Sequence[HandImage]) -> tuple[float, ...] | None:
+        """Return how a member judges the sex of each image, logarithms of odds; above 0: a boy.
+
+        ``None`` where it does not predict the sex.
+        """
+        asked = self.members[member]
+        if not isinstance(asked.network, BoneAgeNetwork) or not images:
+            return None
+        views = [one.views_for(asked.entry)[0] for one in self._pictures(images)]
+        inputs = torch.stack([one.values for one in views]).to(self._loaded.device)
+        sexes = sex_input([one.sexes[0] for one in images], device=inputs.device)
+        with torch.no_grad():
+            said = asked.network.outputs(asked.network.features(inputs), sexes).sex_logit
+        return None if said is None else tuple(said.tolist())
 
     def check(self, pixels: NDArray[np.float32]) -> GateVerdict:
         """Say whether these pixels, ``(rows, columns)``, bone bright, may be read.

@@ -10,7 +10,7 @@ from models.training.annotations import Annotation
 from schemas.releases import ChangeRow
 
 #: the children of the table: a mean change is known to about a tenth of a month
-CHANGE_CHILDREN = 60
+CHANGE_CHILDREN = 40
 
 
 def compare(change: str, before: Answers, after: Answers) -> ChangeRow:

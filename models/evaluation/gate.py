@@ -23,7 +23,7 @@ from schemas.refusals import RefusalReason
 from schemas.releases import GateRow, PreprocessingRule
 
 #: made-up pictures of each kind
-MADE_UP = 150
+MADE_UP = 100
 SEED = 7
 WHITE = 255.0
 

@@ -22,9 +22,9 @@ from schemas.estimates import HandImage
 from schemas.releases import HeatmapMeasures, PreprocessingRule
 
 #: children whose heatmaps are made for the measures
-HEATMAP_CHILDREN = 48
+HEATMAP_CHILDREN = 32
 #: children for the comparisons that need a second heatmap
-COMPARED_CHILDREN = 16
+COMPARED_CHILDREN = 8
 #: side of the grid that months and masks are compared on, pixels
 FINE = 256
 #: the hand's edge is soft: what lies within this many pixels of it belongs to it

@@ -50,10 +50,10 @@ def _share_within(errors: NDArray[np.float64], *, months: float) -> float:
     return round(float(np.mean(errors <= months)), 3)
 
 
-def measure(group: str, outcomes: Outcomes) -> MetricRow:
+def measure(group: str, outcomes: Outcomes, *, resamples: int = RESAMPLES) -> MetricRow:
     """Return one row of the table; the group must not be empty."""
     errors = np.abs(outcomes.ages - outcomes.labels)
-    low, high = bootstrap_mean(errors)
+    low, high = bootstrap_mean(errors, resamples=resamples)
     covered = (outcomes.lows <= outcomes.labels) & (outcomes.labels <= outcomes.highs)
     return MetricRow(
         group=group,
@@ -69,7 +69,9 @@ def measure(group: str, outcomes: Outcomes) -> MetricRow:
     )
 
 
-def measure_groups(outcomes: Outcomes, *, prefix: str = "") -> list[MetricRow]:
+def measure_groups(
+    outcomes: Outcomes, *, prefix: str = "", resamples: int = RESAMPLES
+) -> list[MetricRow]:
     """Return rows for all children, by sex, and by age band of the label; no empty rows."""
     groups = [(f"{prefix}all", np.ones(outcomes.labels.size, dtype=np.bool_))]
     for sex, name in ((Sex.FEMALE, "girls"), (Sex.MALE, "boys")):
@@ -77,7 +79,11 @@ def measure_groups(outcomes: Outcomes, *, prefix: str = "") -> list[MetricRow]:
     for low, high in AGE_BANDS:
         inside = (outcomes.labels >= low) & (outcomes.labels < high)
         groups.append((f"{prefix}{low} to {high} months", inside))
-    return [measure(name, outcomes.where(chosen)) for name, chosen in groups if chosen.any()]
+    return [
+        measure(name, outcomes.where(chosen), resamples=resamples)
+        for name, chosen in groups
+        if chosen.any()
+    ]
 
 
 def measure_bands(outcomes: Outcomes, *, prefix: str) -> list[MetricRow]:

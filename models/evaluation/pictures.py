@@ -91,19 +91,21 @@ def draw_error_by_age(outcomes: Outcomes) -> bytes:
     figure, axes = new_figure()
     places = np.arange(len(AGE_BANDS))
     errors = np.abs(outcomes.ages - outcomes.labels)
+    named: set[str] = set()
     for shift, (name, colour, ours) in zip((-0.2, 0.2), _by_sex(outcomes), strict=True):
         for place, (low, high) in zip(places, AGE_BANDS, strict=True):
             inside = errors[ours & (outcomes.labels >= low) & (outcomes.labels < high)]
             if not inside.size:
                 continue
             spread = float(inside.std() / np.sqrt(inside.size))
-            label = name if place == places[-1] else None
+            label = None if name in named else name
+            named.add(name)
             axes.bar(place + shift, inside.mean(), 0.38, color=colour, alpha=0.8, label=label)
             axes.errorbar(place + shift, inside.mean(), spread, color="black", linewidth=1)
             axes.annotate(
                 f"{inside.size}", (place + shift, 0.15), ha="center", fontsize=7, color="w"
             )
-    axes.set_xticks(places, [f"{low} to {high}" for low, high in AGE_BANDS])
+    axes.set_xticks(places, [f"{low} to {high}" for low, high in AGE_BANDS], fontsize=8)
     axes.set(
         xlabel="label, months (number of children in the bar)", ylabel="mean absolute error, months"
     )
@@ -133,11 +135,10 @@ def draw_coverage(outcomes: Outcomes, *, stated: float) -> bytes:
             fontsize=8,
         )
     axes.axhline(stated, color=GREY, linewidth=1)
-    axes.set_xticks(range(len(AGE_BANDS)), [f"{low} to {high}" for low, high in AGE_BANDS])
+    names = [f"{low} to {high}" for low, high in AGE_BANDS]
+    axes.set_xticks(range(len(AGE_BANDS)), names, fontsize=8)
     axes.set(xlabel="estimated age, months", ylabel="share of labels inside", ylim=(0.6, 1.01))
-    axes.set_title(
-        f"Coverage of the {stated:.0%} interval (grey: where chance alone puts 95 % of bands)"
-    )
+    axes.set_title(f"Coverage of the {stated:.0%} interval (grey: 95 % of bands, by chance)")
     return png(figure)
 
 
@@ -189,45 +190,4 @@ def draw_curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
     panels[-1].set_xlabel("pass")
-    return png(figure)
-
-
-def draw_ages(ages: Mapping[str, Numbers], *, title: str) -> bytes:
-    """Draw histograms of ages: name → months."""
-    figure, axes = new_figure()
-    edges = np.arange(0, OLDEST + 1, 12)
-    names = list(ages)
-    axes.hist(
-        [ages[name] for name in names],
-        bins=[float(one) for one in edges],
-        stacked=True,
-        label=[f"{name} ({ages[name].size})" for name in names],
-        color=[GIRLS, BOYS][: len(names)],
-    )
-    axes.set(xlabel="label, months", ylabel="children", title=title)
-    axes.legend(frameon=False)
-    return png(figure)
-
-
-def draw_sizes(sizes: Mapping[str, Sequence[tuple[int, int]]]) -> bytes:
-    """Draw widths and heights: folder → (rows, columns) of each image."""
-    figure, axes = new_figure()
-    for name, shapes in sizes.items():
-        points = np.array(shapes)
-        axes.scatter(points[:, 1], points[:, 0], s=10, alpha=0.5, label=f"{name} ({len(shapes)})")
-    axes.set(xlabel="columns", ylabel="rows", title="Sizes of the images, pixels")
-    axes.legend(frameon=False)
-    return png(figure)
-
-
-def draw_grid(images: Sequence[tuple[str, NDArray[np.float32]]], *, columns: int = 6) -> bytes:
-    """Draw images with a line of text under each."""
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.7 * columns, 2.1 * rows), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    for axes in panels:
-        axes.set_axis_off()
-    for axes, (words, image) in zip(panels, images, strict=False):
-        axes.imshow(image, cmap="gray")
-        axes.set_title(words, fontsize=8)
     return png(figure)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.calibration import Scored
 from models.ensemble import Ensemble, load_estimator
 from models.evaluation.answers import Answers, Interview, Progress, ignore_progress
 from models.evaluation.changes import measure_changes
@@ -95,6 +96,14 @@ def measure_release(interview: Interview) -> Measurement:
         heatmaps=measure_heatmaps(interview, examples),
         clinical=clinical,
     )
+
+
+def scored(answers: Answers) -> list[Scored]:
+    """Return what intervals and bias are fitted on."""
+    return [
+        Scored(sex=told.sex, label_months=told.age_months, age_months=said.age_months)
+        for told, said in zip(answers.annotations, answers.estimates, strict=True)
+    ]
 
 
 def joined(native: Answers, small: Answers) -> Answers:

@@ -60,7 +60,7 @@ def _contrasted(pixels: NDArray[np.float32], *, factor: float) -> NDArray[np.flo
     return np.asarray(np.clip((pixels - middle) * factor + middle, 0, WHITE), dtype=np.float32)
 
 
-def _rotated(pixels: NDArray[np.float32], *, degrees: float) -> NDArray[np.float32]:
+def rotated(pixels: NDArray[np.float32], *, degrees: float) -> NDArray[np.float32]:
     """Return the image turned about its middle on a field that holds all of it, air around it."""
     rows, columns = pixels.shape
     matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), degrees, 1.0)
@@ -100,8 +100,8 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         "turned by 90°": partial(_turned, quarters=1),
         "turned by 180°": partial(_turned, quarters=2),
         "turned by 270°": partial(_turned, quarters=3),
-        "turned by 20°": partial(_rotated, degrees=20.0),
-        "turned by -20°": partial(_rotated, degrees=-20.0),
+        "turned by 20°": partial(rotated, degrees=20.0),
+        "turned by -20°": partial(rotated, degrees=-20.0),
         "mirrored": _mirrored,
         "inverted": _inverted,
         "20 % brighter": partial(_bright, share=0.2),

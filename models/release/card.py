@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.releases import Manifest, MetricRow
+from schemas.releases import HeatmapMeasures, Manifest, MetricRow
 
 _CARD = """\
 # {name}, version {version}
@@ -170,9 +170,8 @@ def _format_changes(manifest: Manifest) -> str:
     )
 
 
-def say_heatmaps(manifest: Manifest) -> str:
+def say_heatmaps(found: HeatmapMeasures | None) -> str:
     """Return what was measured on the heatmaps, in sentences."""
-    found = manifest.heatmaps
     if found is None:
         return "Nobody has measured the heatmaps of this release."
     inside = (
@@ -220,7 +219,7 @@ def format_card(manifest: Manifest) -> str:
         gate_rows=_format_gate(manifest),
         change_n=manifest.changes[0].n if manifest.changes else 0,
         changes=_format_changes(manifest),
-        heatmaps=say_heatmaps(manifest),
+        heatmaps=say_heatmaps(manifest.heatmaps),
         groups=_format_groups(manifest),
         phantom_age=manifest.phantom.age_months,
         phantom_sex=manifest.phantom.sex,

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.calibration import Scored, fit_calibration
+from models.calibration import fit_calibration
 from models.ensemble import Ensemble
 from models.evaluation.answers import Interview, Progress, ignore_progress
-from models.evaluation.release import clinical_images, evaluate
+from models.evaluation.release import clinical_images, evaluate, scored
 from models.phantom import digest_of_pixels, draw_phantom
 from models.release.load import load_release
 from models.release.manifest import MANIFEST_FILE, RELEASES, digest_of_file
@@ -234,13 +234,7 @@ def _calibrate(interview: Interview) -> Calibration:
         for part in (Part.CALIBRATE, Part.VALIDATE)
         for one in clinical_images(interview.cohort, part)
     ]
-    answers = interview.ask(images)
-    return fit_calibration(
-        [
-            Scored(sex=told.sex, label_months=told.age_months, age_months=said.age_months)
-            for told, said in zip(answers.annotations, answers.estimates, strict=True)
-        ]
-    )
+    return fit_calibration(scored(interview.ask(images)))
 
 
 def _read_phantom(ensemble: Ensemble) -> float:
@@ -258,6 +252,32 @@ class NewRelease:
     gate: Path | None = None  #: folder of a trained gate; None: the simple bounds alone
     averaging: Averaging = Averaging.MIRROR
     releases: Path = RELEASES  #: where the folder is put
+
+
+def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> Path:
+    """Write a release that nobody has calibrated or measured yet, and return its folder.
+
+    Raises:
+        RunMismatchError: the runs do not belong together.
+    """
+    read = _read_runs(runs, cohort)
+    rule = PreprocessingRule.model_validate(read[0].record["preprocessing"])
+    draft = new.releases / f".{new.name}.part"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    manifest = _draft(
+        new.name,
+        new.version,
+        [_write_member(draft, run, new.averaging) for run in read],
+        cohort=cohort,
+        rule=rule,
+    )
+    if new.gate is not None:
+        gate = _write_gate(draft, new.gate)
+        digests = {gate.file: digest_of_file(draft / gate.file)}
+        manifest = manifest.model_copy(update={"gate": gate, "files": digests})
+    write_manifest(draft, manifest)
+    return draft
 
 
 def build_release(
@@ -285,24 +305,9 @@ def build_release(
         RunMismatchError: the runs do not belong together.
         NoTrainingDataError: the data are not there.
     """
-    read = _read_runs(runs, cohort)
-    rule = PreprocessingRule.model_validate(read[0].record["preprocessing"])
-    draft = new.releases / f".{new.name}.part"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    manifest = _draft(
-        new.name,
-        new.version,
-        [_write_member(draft, run, new.averaging) for run in read],
-        cohort=cohort,
-        rule=rule,
-    )
-    if new.gate is not None:
-        gate = _write_gate(draft, new.gate)
-        digests = {gate.file: digest_of_file(draft / gate.file)}
-        manifest = manifest.model_copy(update={"gate": gate, "files": digests})
-    write_manifest(draft, manifest)
+    draft = draft_release(new, runs, cohort=cohort)
     ensemble = Ensemble(load_release(draft))
+    manifest = ensemble.manifest
     interview = Interview(ensemble=ensemble, cohort=cohort, cache=cache, progress=progress)
     known = manifest.phantom.model_copy(update={"known_value_months": _read_phantom(ensemble)})
     write_manifest(

@@ -12,6 +12,8 @@ from worker.cli.conformance import conformance
 from worker.cli.demo import demo
 from worker.cli.doctor import doctor
 from worker.cli.estimate import estimate
+from worker.cli.evaluate import evaluate
+from worker.cli.plot import plot
 from worker.cli.selftest import selftest
 from worker.cli.serve import serve
 from worker.cli.train import train
@@ -32,6 +34,8 @@ application.command("serve")(serve)
 application.command("demo")(demo)
 application.command("estimate")(estimate)
 application.command("train")(train)
+application.command("evaluate")(evaluate)
+application.command("plot")(plot)
 application.command("send")(peers.send)
 application.command("selftest")(selftest)
 application.command("doctor")(doctor)

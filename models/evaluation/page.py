@@ -1,0 +1,88 @@
+"""One HTML page that holds a whole evaluation: tables, pictures, words; nothing is fetched."""
+
+import base64
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from models.evaluation import pictures
+from models.evaluation.report import Images, Report
+from models.release.card import say_heatmaps
+
+_FOLDER = Path(__file__).parent
+_IMAGES = {
+    Images.CLINIC: "each at native aspect where there is such an image, else 299 by 299 pixels",
+    Images.NATIVE: "at native aspect, as a DICOM image is read",
+    Images.SQUASHED: "squashed to 299 by 299 pixels",
+}
+
+
+def chance_interval(n: int, share: float) -> tuple[float, float]:
+    """Return where the share of ``n`` draws lies with a chance of 95 %, by the binomial law."""
+    heaped, low, high = 0.0, 0, n
+    for count in range(n + 1):
+        logarithm = math.lgamma(n + 1) - math.lgamma(count + 1) - math.lgamma(n - count + 1)
+        logarithm += count * math.log(share) + (n - count) * math.log1p(-share)
+        before, heaped = heaped, heaped + math.exp(logarithm)
+        if before < 0.025 <= heaped:  # noqa: PLR2004 - half of 5 %
+            low = count
+        if before < 0.975 <= heaped:  # noqa: PLR2004 - all but half of 5 %
+            high = count
+    return low / n, high / n
+
+
+def draw_all(report: Report, *, run: Path | None = None) -> dict[str, bytes]:
+    """Return every picture of a report as PNG, by name.
+
+    Args:
+        report: what was found.
+        run: the folder of the run that was evaluated; its curves are drawn.
+    """
+    outcomes = report.outcomes
+    drawn = {
+        "scatter": pictures.draw_scatter(outcomes),
+        "bland_altman": pictures.draw_bland_altman(outcomes),
+        "error_by_age": pictures.draw_error_by_age(outcomes),
+        "coverage": pictures.draw_coverage(outcomes, stated=report.manifest.calibration.coverage),
+    }
+    for one in report.sex:
+        drawn[f"roc_{one.member}"] = pictures.draw_roc(one)
+        drawn[f"confusion_{one.member}"] = pictures.draw_confusion(one)
+    if run is not None and (curves := read_curves(run)):
+        drawn["curves"] = pictures.draw_curves({run.name: curves})
+    return drawn
+
+
+def read_curves(run: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return the curves that a run has logged: metric → (pass, value)."""
+    path = run / "csv" / "metrics.csv"
+    curves: dict[str, list[tuple[float, float]]] = {}
+    if not path.exists():
+        return curves
+    with path.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            for name, text in row.items():
+                if name not in ("epoch", "step") and text:
+                    curves.setdefault(name, []).append((float(row["epoch"]) + 1, float(text)))
+    return {name: points for name, points in curves.items() if "loss" in name or "mae" in name}
+
+
+def format_page(report: Report, drawn: Mapping[str, bytes]) -> str:
+    """Return the page; what stands in it is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined
+    )
+    stated = report.manifest.calibration.coverage
+    return environment.get_template("page.html").render(
+        report=report,
+        all=report.rows[0],
+        stated=stated,
+        bands=[(row, *chance_interval(row.n, stated)) for row in report.bands],
+        images_words=_IMAGES[report.question.images],
+        members_words=", ".join(one.name for one in report.manifest.members),
+        heatmap_words=say_heatmaps(report.heatmaps),
+        pictures={name: base64.b64encode(one).decode() for name, one in drawn.items()},
+    )

@@ -1,0 +1,302 @@
+"""Everything that `boneage evaluate` finds: asked once, then written as table, CSV and page."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.answers import Answers, Interview
+from models.evaluation.changes import measure_changes
+from models.evaluation.gate import measure_gate
+from models.evaluation.heatmaps import measure_heatmaps
+from models.evaluation.metrics import RESAMPLES, Outcomes, measure_bands, measure_groups
+from models.evaluation.release import CLINICAL_PREFIX, clinical_images, member_rows
+from models.evaluation.statistics import (
+    BiasLine,
+    SexScores,
+    correct,
+    fit_bias,
+    pearson,
+    score_sex,
+)
+from models.evaluation.variants import Variant, as_it_is, rotated
+from models.training.annotations import Annotation
+from models.training.cohort import NATIVE
+from models.training.split import Part
+from schemas.errors import UsageError
+from schemas.estimates import HandImage
+from schemas.images import Sex
+from schemas.releases import ChangeRow, GateRow, HeatmapMeasures, Manifest, MetricRow
+
+TURN_DEGREES = 10.0  #: that test-time augmentation turns an image by, each way
+BATCH = 16
+
+
+class Images(StrEnum):
+    """Which image of a child is read."""
+
+    CLINIC = "clinic"  #: native aspect where there is one, else the squashed copy
+    NATIVE = "native"  #: native aspect alone
+    SQUASHED = "squashed"  #: the copies of 299 by 299 pixels
+
+
+class Correction(StrEnum):
+    """Whose expected error is taken from the estimates."""
+
+    NONE = "none"
+    OVERALL = "overall"
+    SEX = "sex"  #: that of each sex apart
+
+
+class NoImagesError(UsageError):
+    """There is nothing to evaluate on."""
+
+    code = "evaluate.no_images"
+
+    def __init__(self, *, part: Part, images: Images) -> None:
+        super().__init__(
+            f"The part {part.value!r} of the split holds no images of the kind {images.value!r}. "
+            "Nothing was evaluated. Choose another --split or --images, or another --data."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked."""
+
+    part: Part = Part.TEST
+    images: Images = Images.CLINIC
+    limit: int = 0  #: at most so many children; 0: all
+    resamples: int = RESAMPLES
+    correction: Correction = Correction.NONE
+    rotations_and_flip: bool = False  #: months are averaged over ±10° and the mirror images
+    robustness: bool = False  #: changes, gate and heatmaps are measured, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was found."""
+
+    target: str
+    manifest: Manifest
+    question: Question
+    answers: Answers
+    outcomes: Outcomes  #: corrected, where a correction was asked for
+    rows: tuple[MetricRow, ...]
+    members: tuple[MetricRow, ...]
+    bands: tuple[MetricRow, ...]
+    pearson: float
+    bias: tuple[BiasLine, ...]  #: taken off, or what the test part itself shows (n = test children)
+    is_corrected: bool
+    sex: tuple[SexScores, ...]
+    gate: tuple[GateRow, ...] = ()
+    changes: tuple[ChangeRow, ...] = ()
+    heatmaps: HeatmapMeasures | None = None
+
+
+def select_images(interview: Interview, question: Question, part: Part) -> list[Annotation]:
+    """Return the images that a question is about."""
+    cohort = interview.cohort
+    if question.images is Images.CLINIC:
+        chosen = clinical_images(cohort, part)
+    elif question.images is Images.NATIVE:
+        chosen = cohort.select(part, folders=NATIVE)
+    else:
+        chosen = cohort.select(part)
+    return chosen[: question.limit or None]
+
+
+def _mirrored(pixels: NDArray[np.float32], *, first: Variant) -> NDArray[np.float32]:
+    return np.ascontiguousarray(first(pixels)[:, ::-1])
+
+
+def _ask(interview: Interview, images: Sequence[Annotation], question: Question) -> Answers:
+    if not question.rotations_and_flip:
+        return interview.ask(images)
+    turns: dict[str, Variant] = {
+        f"turned by {degrees:g}°": partial(rotated, degrees=degrees)
+        for degrees in (-TURN_DEGREES, TURN_DEGREES)
+    }
+    views = {"as it is": as_it_is, **turns}
+    views |= {f"{name}, mirrored": partial(_mirrored, first=one) for name, one in views.items()}
+    asked = [interview.ask(images, change=name, variant=variant) for name, variant in views.items()]
+    return averaged(interview, asked)
+
+
+def averaged(interview: Interview, asked: Sequence[Answers]) -> Answers:
+    """Return each member's mean over several ways of showing the same images."""
+    months = np.mean([list(one.member_ages().values()) for one in asked], axis=0)
+    first = asked[0]
+    return Answers(
+        annotations=first.annotations,
+        verdicts=first.verdicts,
+        estimates=tuple(
+            interview.ensemble.combine(one.sex, [float(member[child]) for member in months])
+            for child, one in enumerate(first.annotations)
+        ),
+    )
+
+
+def _bias_lines(outcomes: Outcomes, correction: Correction) -> tuple[BiasLine, ...]:
+    if correction is not Correction.SEX:
+        return (fit_bias(outcomes.labels, outcomes.ages, sex="*"),)
+    lines = []
+    for sex in Sex:
+        ours = outcomes.where(outcomes.sexes == sex.value)
+        if ours.labels.size > 1:
+            lines.append(fit_bias(ours.labels, ours.ages, sex=sex.value))
+    return tuple(lines)
+
+
+def _shifted(outcomes: Outcomes, ages: NDArray[np.float64]) -> Outcomes:
+    """Return the outcomes with other estimates; the intervals move with them."""
+    moved = ages - outcomes.ages
+    return Outcomes(
+        sexes=outcomes.sexes,
+        labels=outcomes.labels,
+        ages=ages,
+        lows=np.maximum(outcomes.lows + moved, 0.0),
+        highs=outcomes.highs + moved,
+    )
+
+
+def _sex_scores(interview: Interview, images: Sequence[Annotation]) -> tuple[SexScores, ...]:
+    """Return how well members tell the sex, of those that predict it."""
+    archive = interview.cohort.open_archive()
+    is_boy = np.array([one.sex is Sex.MALE for one in images])
+    scores = []
+    for index, member in enumerate(interview.ensemble.members):
+        if member.entry.head is None or member.entry.head.sex in ("input", "none"):
+            continue
+        logits: list[float] = []
+        for first in range(0, len(images), BATCH):
+            batch = [
+                HandImage(
+                    pixels=archive.read(folder=one.folder, image_id=one.image_id).astype(
+                        np.float32
+                    ),
+                    sexes=(one.sex,),
+                )
+                for one in images[first : first + BATCH]
+            ]
+            logits += interview.ensemble.member_sex(index, batch) or ()
+            interview.progress(f"sex by {member.entry.name}", len(logits), len(images))
+        scores.append(score_sex(member.entry.name, np.array(logits), is_boy))
+    return tuple(scores)
+
+
+def make_report(target: str, interview: Interview, question: Question) -> Report:
+    """Ask everything that a question is about.
+
+    A correction of bias is fitted on the calibrate and validate parts alone, never on what it is
+    judged on.
+
+    Raises:
+        NoImagesError: the part holds no such image.
+        NoTrainingDataError: the data are not there.
+    """
+    images = select_images(interview, question, question.part)
+    if not images:
+        raise NoImagesError(part=question.part, images=question.images)
+    answers = _ask(interview, images, question)
+    outcomes = answers.outcomes
+    is_corrected = question.correction is not Correction.NONE
+    if is_corrected:
+        fitted_on = [
+            one
+            for part in (Part.CALIBRATE, Part.VALIDATE)
+            if part is not question.part
+            for one in select_images(interview, question, part)
+        ]
+        bias = _bias_lines(_ask(interview, fitted_on, question).outcomes, question.correction)
+        outcomes = _shifted(outcomes, correct(outcomes.ages, outcomes.sexes, bias))
+    else:
+        bias = _bias_lines(outcomes, question.correction)
+    ensemble, cohort = interview.ensemble, interview.cohort
+    extra: dict[str, Any] = {}
+    if question.robustness:
+        native = [one for one in images if one.folder in NATIVE] or list(images)
+        asked = {f"hands of the {question.part} part": answers}
+        extra = {
+            "gate": tuple(measure_gate(ensemble, cohort, asked, told=interview.progress)),
+            "changes": tuple(measure_changes(interview, native)),
+            "heatmaps": measure_heatmaps(interview, native),
+        }
+    return Report(
+        target=target,
+        manifest=ensemble.manifest,
+        question=question,
+        answers=answers,
+        outcomes=outcomes,
+        rows=tuple(measure_groups(outcomes, resamples=question.resamples)),
+        members=tuple(member_rows(answers)),
+        bands=tuple(measure_bands(outcomes, prefix=CLINICAL_PREFIX)),
+        pearson=pearson(outcomes.labels, outcomes.ages),
+        bias=bias,
+        is_corrected=is_corrected,
+        sex=_sex_scores(interview, images),
+        **extra,
+    )
+
+
+def as_plain(report: Report) -> dict[str, Any]:
+    """Return all figures as plain values, for JSON."""
+    return {
+        "target": report.target,
+        "release": report.manifest.name,
+        "part": report.question.part.value,
+        "images": report.question.images.value,
+        "pearson": round(report.pearson, 4),
+        "refused_by_gate": report.answers.refused,
+        "is_corrected": report.is_corrected,
+        "bias": [asdict(one) for one in report.bias],
+        "groups": [one.model_dump() for one in report.rows],
+        "members": [one.model_dump() for one in report.members],
+        "bands": [one.model_dump() for one in report.bands],
+        "sex": [asdict(one) for one in report.sex],
+        "gate": [one.model_dump() for one in report.gate],
+        "changes": [one.model_dump() for one in report.changes],
+        "heatmaps": report.heatmaps.model_dump() if report.heatmaps else None,
+    }
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Write all figures."""
+    path.write_text(json.dumps(as_plain(report), indent=1) + "\n", encoding="utf-8")
+
+
+def write_predictions(report: Report, path: Path) -> None:
+    """Write one line for each image: label, estimate, interval, members, what the gate said."""
+    ages = report.answers.member_ages()
+    header = ["image_ID", "dir", "patient_ID", "sex", "bone_age", "estimate", "low", "high"]
+    with path.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow([*header, *ages, "refusal", "turned_by", "inverted"])
+        for index, one in enumerate(report.answers.annotations):
+            verdict = report.answers.verdicts[index]
+            numbers = (
+                report.outcomes.ages[index],
+                report.outcomes.lows[index],
+                report.outcomes.highs[index],
+                *(months[index] for months in ages.values()),
+            )
+            writer.writerow(
+                [
+                    one.image_id,
+                    one.folder,
+                    one.patient_id,
+                    one.sex.value,
+                    f"{one.age_months:g}",
+                    *(f"{number:.2f}" for number in numbers),
+                    verdict.refusal.value if verdict.refusal else "",
+                    90 * verdict.mending.turns,
+                    int(verdict.mending.is_inverted),
+                ]
+            )

@@ -1,0 +1,142 @@
+"""A release and a run are asked about drawn children, and all is written."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.ensemble import load_estimator
+from models.evaluation.answers import Interview, ignore_progress
+from models.evaluation.changes import measure_changes
+from models.evaluation.heatmaps import hand_mask, share_inside
+from models.evaluation.page import draw_all, format_page
+from models.evaluation.report import (
+    Correction,
+    Images,
+    NoImagesError,
+    Question,
+    as_plain,
+    make_report,
+    write_predictions,
+)
+from models.evaluation.target import Asking, opened
+from models.evaluation.variants import VARIANTS
+from models.training.cohort import Cohort
+from models.training.split import Part
+from models.transforms import DEFAULT_RULE
+from schemas.releases import Averaging
+from tests.models.builders import drawn_hand, written_release
+from tests.models.training.cohorts import write_cohort
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return write_cohort(tmp_path_factory.mktemp("cohort") / "data")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written_release(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="module")
+def interview(cohort: Cohort, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Interview:
+    return Interview(
+        ensemble=load_estimator(folder), cohort=cohort, cache=tmp_path_factory.mktemp("cache")
+    )
+
+
+QUESTION = Question(images=Images.SQUASHED, limit=12, resamples=200)
+
+
+def test_a_report_holds_what_the_release_says_to_each_child(
+    interview: Interview, tmp_path: Path
+) -> None:
+    report = make_report("tiny", interview, QUESTION)
+    write_predictions(report, tmp_path / "predictions.csv")
+
+    with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == report.rows[0].n == 12
+    for row in rows:
+        members = [float(row["member0"]), float(row["member1"])]
+        assert float(row["estimate"]) == pytest.approx(np.mean(members), abs=0.02)
+    errors = [abs(float(row["estimate"]) - float(row["bone_age"])) for row in rows]
+    assert report.rows[0].mae_months == pytest.approx(np.mean(errors), abs=0.02)
+
+
+def test_the_page_holds_tables_and_pictures_and_fetches_nothing(interview: Interview) -> None:
+    report = make_report("<tiny>", interview, QUESTION)
+
+    page = format_page(report, draw_all(report))
+
+    assert page.count("data:image/png;base64,") == 4
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "Evaluation of &lt;tiny&gt;" in page
+    assert f"{report.rows[0].mae_months:.2f}" in page
+    assert json.dumps(as_plain(report))
+
+
+def test_what_was_said_once_is_read_from_the_cache(interview: Interview) -> None:
+    first = interview.ask(interview.cohort.select(Part.TEST)[:5])
+    asked: list[str] = []
+    again = Interview(
+        ensemble=interview.ensemble,
+        cohort=interview.cohort,
+        cache=interview.cache,
+        progress=lambda what, _done, _total: asked.append(what),
+    )
+
+    assert again.ask(interview.cohort.select(Part.TEST)[:5]) == first
+    assert asked == []
+
+
+def test_a_bias_is_fitted_on_other_children_than_it_is_judged_on(interview: Interview) -> None:
+    plain = make_report("tiny", interview, QUESTION)
+    question = Question(
+        images=Images.SQUASHED, limit=12, resamples=200, correction=Correction.OVERALL
+    )
+
+    corrected = make_report("tiny", interview, question)
+
+    (line,) = corrected.bias
+    assert corrected.is_corrected
+    assert line.n == 24  # twelve of calibrate, twelve of validate
+    np.testing.assert_allclose(corrected.outcomes.ages, line.corrected(plain.outcomes.ages))
+
+
+def test_mirror_averaging_can_be_asked_of_any_release(cohort: Cohort, folder: Path) -> None:
+    asking = Asking(cohort=cohort, averaging=Averaging.MIRROR, progress=ignore_progress)
+
+    with opened(folder, asking) as asked:
+        assert {one.entry.averaging for one in asked.ensemble.members} == {Averaging.MIRROR}
+
+
+def test_a_part_without_images_is_an_error_that_says_so(interview: Interview) -> None:
+    with pytest.raises(NoImagesError, match="native"):
+        make_report("tiny", interview, Question(images=Images.NATIVE))
+
+
+def test_an_unchanged_hand_does_not_move(interview: Interview) -> None:
+    first, *rest = measure_changes(interview, interview.cohort.select(Part.TEST), count=3)
+
+    assert (first.change, first.mean_change_months) == ("as it is", 0.0)
+    assert [row.change for row in rest] == list(VARIANTS)
+    (fifth,) = [row for row in rest if row.change == "a fifth of 12 bits"]
+    assert fifth.mean_change_months < 0.1
+
+
+def test_months_on_the_hand_are_told_from_months_on_the_air() -> None:
+    hand = drawn_hand(400, 320)
+    mask = hand_mask(hand, rule=DEFAULT_RULE)
+    on_palm = np.zeros((32, 32), dtype=np.float32)
+    on_palm[22, 16] = -3.0
+    on_air = np.zeros((32, 32), dtype=np.float32)
+    on_air[1, 1] = 3.0
+
+    assert share_inside(on_palm, mask) == pytest.approx(1.0)
+    assert share_inside(on_air, mask) == 0.0
+    assert share_inside(on_palm + on_air, mask) == pytest.approx(0.5)

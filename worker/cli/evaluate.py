@@ -1,0 +1,187 @@
+"""`boneage evaluate`: how good a release or a run is, in tables, pictures and one page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from worker.cli.options import JsonOption
+from worker.cli.output import print_json, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from models.evaluation.answers import Progress
+    from models.evaluation.report import Report
+    from schemas.releases import MetricRow
+
+
+def evaluate(
+    target: Annotated[str, typer.Argument(metavar="RELEASE|RUN", help="Name or folder.")],
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Images, table. Default: $BONEAGE_TEST_DATA."),
+    ] = None,
+    split: Annotated[
+        Literal["train", "validate", "calibrate", "test"],
+        typer.Option("--split", help="Part of the split that is read."),
+    ] = "test",
+    images: Annotated[
+        Literal["clinic", "native", "squashed"],
+        typer.Option(
+            "--images",
+            help="clinic: each child once, at native aspect where there is one; native: those "
+            "alone; squashed: the copies of 299 by 299.",
+        ),
+    ] = "clinic",
+    tta: Annotated[
+        Literal["as-released", "none", "mirror", "five-crops", "rotations-and-flip"],
+        typer.Option("--tta", help="Views that months are averaged over."),
+    ] = "as-released",
+    correct_bias: Annotated[
+        Literal["none", "overall", "sex"],
+        typer.Option(
+            "--correct-bias", help="Take off a linear bias, fitted on calibrate and validate."
+        ),
+    ] = "none",
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=100, max=100_000, help="Resamples of children.")
+    ] = 2000,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="At most so many children; 0: all.")
+    ] = 0,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Measure gate, changed images and heatmaps, too: slow."),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write page, pictures, CSV and JSON there."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", metavar="DIR", help="Keeps what the networks said.")
+    ] = None,
+    device: Annotated[str, typer.Option(help='"cpu", "cuda:0".')] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a release or a run on labelled children it was not trained on.
+
+    Prints the table; --out writes evaluation.html (one page, nothing fetched), predictions.csv,
+    evaluation.json and the pictures.
+
+    Examples: boneage evaluate rsna-2026.1 --robustness --out report
+
+    boneage evaluate runs/lite0 --split validate --tta mirror --limit 200
+    """
+    from models.evaluation.report import Correction, Images, Question, as_plain, make_report
+    from models.evaluation.target import Asking, opened
+    from models.training.cohort import Cohort
+    from models.training.places import default_data
+    from models.training.split import Part
+    from schemas.releases import Averaging
+
+    question = Question(
+        part=Part(split),
+        images=Images(images),
+        limit=limit,
+        resamples=bootstrap,
+        correction=Correction(correct_bias),
+        rotations_and_flip=tta == "rotations-and-flip",
+        robustness=robustness,
+    )
+    chosen = {
+        "none": Averaging.NONE,
+        "mirror": Averaging.MIRROR,
+        "five-crops": Averaging.FIVE_CROPS,
+    }
+    chosen["rotations-and-flip"] = Averaging.NONE
+    with progress_bar() as bar:
+        asking = Asking(
+            cohort=Cohort(data=data or default_data()),
+            averaging=chosen.get(tta),
+            device=device,
+            cache=cache,
+            progress=_progress_in(bar),
+        )
+        with opened(target, asking) as interview:
+            report = make_report(target, interview, question)
+    written = _write(report, out, run=Path(target)) if out is not None else ()
+    if as_json:
+        print_json(as_plain(report) | {"written": [str(one) for one in written]})
+        return
+    _print(report)
+    for path in written:
+        print(f"written: {path}")
+
+
+def _progress_in(bar: "Bar") -> "Progress":
+    """Return what shows each step as a bar of its own."""
+    tasks: dict[str, TaskID] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done, visible=done < total)
+
+    return tell
+
+
+def _write(report: "Report", out: Path, *, run: Path) -> list[Path]:
+    from models.evaluation.page import draw_all, format_page
+    from models.evaluation.report import write_json, write_predictions
+    from models.evaluation.target import is_run
+
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = draw_all(report, run=run if is_run(run) else None)
+    paths = [out / "evaluation.html", out / "evaluation.json", out / "predictions.csv"]
+    paths[0].write_text(format_page(report, drawn), encoding="utf-8")
+    write_json(report, paths[1])
+    write_predictions(report, paths[2])
+    for name, picture in drawn.items():
+        paths.append(out / f"{name}.png")
+        paths[-1].write_bytes(picture)
+    return paths
+
+
+def _print(report: "Report") -> None:
+    _print_rows("GROUP", report.rows)
+    print()
+    _print_rows("NETWORK", report.members)
+    print(f"\nPearson's correlation {report.pearson:.3f}. ", end="")
+    print(f"The gate would refuse {report.answers.refused} of {report.rows[0].n}.")
+    for line in report.bias:
+        verb = "taken off" if report.is_corrected else "seen"
+        print(
+            f"Bias {verb} ({ {'*': 'all', 'F': 'girls', 'M': 'boys'}[line.sex] }): "
+            f"{line.slope:+.4f} x estimate {line.intercept_months:+.2f} months."
+        )
+    for one in report.sex:
+        print(f"Sex by {one.member}: accuracy {one.accuracy:.1%}, AUROC {one.auroc:.3f}, ", end="")
+        print(f"F1 {one.f1:.3f}.")
+    for row in report.changes:
+        print(f"{row.change}: moves by {row.mean_change_months:.2f} months on average")
+    print("Research use only, not for diagnosis.")
+
+
+def _print_rows(title: str, rows: "Sequence[MetricRow]") -> None:
+    print_table(
+        (title, "N", "MEAN ERROR (95 %)", "RMSE", "WITHIN 6", "12", "24 MO", "COVERAGE"),
+        [
+            (
+                row.group,
+                str(row.n),
+                f"{row.mae_months:.2f} ({row.mae_low:.2f} to {row.mae_high:.2f}) mo",
+                f"{row.rmse_months:.2f} mo",
+                f"{row.within_6:.0%}",
+                f"{row.within_12:.0%}",
+                f"{row.within_24:.0%}",
+                f"{row.coverage:.0%}",
+            )
+            for row in rows
+        ],
+        none="Nothing was measured.",
+    )
