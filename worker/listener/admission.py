@@ -1,7 +1,6 @@
 """Who gets in: AE titles, addresses and limits, checked before an association is accepted."""
 
 import threading
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -9,21 +8,17 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pynetdicom.association import Association
 
 from schemas.config import ListenerSection, PeerSection
+from schemas.errors import BoneAgeError
 from worker.listener.errors import (
     AddressRefusedError,
-    AssociationRefusedError,
     CalledAeRefusedError,
     CallingAeRefusedError,
     CertificateRefusedError,
     TooManyAssociationsError,
 )
+from worker.listener.pace import Pace, counted
 from worker.logs import log
 from worker.queue.jobs import JobQueue
-
-#: One row of the trail for each kind of refusal and peer in this time: a peer that hammers, or
-#: one that guesses, must not fill the database.
-_AUDIT_SECONDS = 60.0
-_MOST_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,32 +143,27 @@ class RefusalRecord:
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
-        self._written_at: dict[tuple[str, str, str], float] = {}
-        self._lock = threading.Lock()
+        self._pace = Pace(most=1)
 
-    def write(self, error: AssociationRefusedError, *, detail: Mapping[str, str]) -> None:
+    def write(
+        self,
+        error: BoneAgeError,
+        *,
+        detail: Mapping[str, str],
+        event: str = "association_refused",
+    ) -> None:
         """Write down why ``detail["calling_ae"]`` at ``detail["peer_address"]`` was refused."""
         calling_ae = detail.get("calling_ae", "")
-        log.warning("association.refused", calling_ae=calling_ae, code=error.code)
+        log.warning(event.replace("_", ".", 1), calling_ae=calling_ae, code=error.code)
         key = (error.code, calling_ae, detail.get("peer_address", ""))
-        if not self._is_due(key):
+        left_out = self._pace.left_out(key)
+        if left_out is None:
             return
         try:
             self._queue.record_event(
-                event="association_refused", reason=error.code, detail=dict(detail)
+                event=event,
+                reason=error.code,
+                detail={**detail, **counted(left_out)},
             )
         except Exception:  # noqa: BLE001 - nobody is let in because of it
             log.exception("association.refusal_not_audited")
-
-    def _is_due(self, key: tuple[str, str, str]) -> bool:
-        now = time.monotonic()
-        with self._lock:
-            if now - self._written_at.get(key, -_AUDIT_SECONDS) < _AUDIT_SECONDS:
-                return False
-            if len(self._written_at) >= _MOST_REMEMBERED:
-                oldest = min(self._written_at, key=self._written_at.__getitem__)
-                if now - self._written_at[oldest] < _AUDIT_SECONDS:
-                    return False  # somebody guesses names: the log has them
-                del self._written_at[oldest]
-            self._written_at[key] = now
-        return True

@@ -64,6 +64,19 @@ class QueueWriteError(StoreRefusedError, TransientError):
         )
 
 
+class TooSlowError(TransientError):
+    """A sender began an object and did not finish it in time; its association was ended."""
+
+    code = "receive.too_slow"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The object did not arrive whole before listener.message_timeout_seconds or "
+            "network_timeout_seconds. Nothing of it was kept or acknowledged; the sender still "
+            "has it. Look at the network between the two, or raise the limit."
+        )
+
+
 class TooLargeError(StoreRefusedError, TransientError):
     """The object is larger than allowed."""
 

@@ -16,11 +16,14 @@ from worker.listener.errors import (
     WrongClassError,
 )
 from worker.listener.header import ObjectIdentity, is_uid, read_identity
+from worker.listener.pace import Pace, counted
 from worker.listener.spool import FileMeta, IncomingFile, Spool
 from worker.logs import log
 from worker.queue.jobs import JobQueue
 
 _OUR_EQUIPMENT = SOFTWARE_NAME.encode()
+#: rows a minute for each kind of refusal and peer: a day of honest mistakes has each its row
+_MOST_ROWS = 20
 _NEVER_READ = SECONDARY_CAPTURES | REPORTS  #: so the equipment may tell whose they are
 
 
@@ -41,6 +44,7 @@ class Reception:
     def __init__(self, *, spool: Spool, queue: JobQueue) -> None:
         self._spool = spool
         self._queue = queue
+        self._pace = Pace(most=_MOST_ROWS)
 
     def sweep(self) -> int:
         """Remove the halves of an earlier listener and write down how many there were."""
@@ -126,6 +130,9 @@ class Reception:
 
     def _record(self, event: str, code: str, *, incoming: IncomingFile, origin: Origin) -> None:
         meta = incoming.meta
+        left_out = self._pace.left_out((event, code, origin.calling_ae, origin.peer_address))
+        if left_out is None:
+            return
         try:
             self._queue.record_event(
                 event=event,
@@ -138,6 +145,7 @@ class Reception:
                     "sop_instance_uid": meta.sop_instance_uid,
                     "transfer_syntax_uid": meta.transfer_syntax_uid,
                     "size_bytes": incoming.size_bytes,
+                    **counted(left_out),
                 },
             )
         except Exception as error:

@@ -24,6 +24,7 @@ from worker.listener.errors import (
     ListeningPortError,
     NotASenderError,
     StoreRefusedError,
+    TooSlowError,
 )
 from worker.listener.reception import Origin, Reception
 from worker.listener.server import MOST_HALF_OPEN, Receiving, SpoolingServer
@@ -123,6 +124,7 @@ class Listener:
         receiving = Receiving(
             open_incoming=partial(self._spool.open, limit_bytes=limit_bytes),
             message_seconds=section.message_timeout_seconds,
+            on_too_slow=self._too_slow,
             on_handshake_failed=self._handshake_failed,
         )
         handlers: list[evt.EventHandlerType] = [
@@ -203,6 +205,17 @@ class Listener:
         except Exception:  # noqa: BLE001 - pynetdicom would log it, and let the peer in
             log.exception("association.not_judged")
             _reject(association, AssociationRefusedError.answer)
+
+    def _too_slow(self, association: Association) -> None:
+        if not association.is_established:  # whoever knocks at the port need not be a sender
+            log.warning("association.too_slow")
+            return
+        detail = {
+            "calling_ae": calling_ae_of(association),
+            "called_ae": called_ae_of(association),
+            "peer_address": str(association.requestor.address),
+        }
+        self._refusals.write(TooSlowError(), detail=detail, event="receive_overdue")
 
     def _handshake_failed(self, error: HandshakeError, address: str) -> None:
         self._refusals.write(error, detail={"peer_address": address, "found": error.found})

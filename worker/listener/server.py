@@ -35,6 +35,7 @@ class Receiving:
 
     open_incoming: Callable[[FileMeta], IncomingFile]
     message_seconds: float
+    on_too_slow: Callable[[Association], None]  #: a message or PDU did not end in time
     on_handshake_failed: Callable[[HandshakeError, str], None]  #: gets the address, too
 
 
@@ -49,12 +50,14 @@ class GuardedRequestHandler(RequestHandler):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(association.acse_timeout)
         wrapped = cast("Any", association.dul.socket)
-        wrapped.recv = GuardedReader(association, connection).recv
         receiving = self.server.receiving
+        reader = GuardedReader(association, connection, on_too_slow=receiving.on_too_slow)
+        wrapped.recv = reader.recv
         provider = SpoolingProvider(
             association,
             open_incoming=receiving.open_incoming,
             message_seconds=receiving.message_seconds,
+            on_too_slow=receiving.on_too_slow,
         )
         association.dimse = provider
         for event in (evt.EVT_CONN_CLOSE, evt.EVT_ABORTED, evt.EVT_RELEASED):

@@ -57,9 +57,16 @@ class SlowPduError(TimeoutError):
 class GuardedReader:
     """Reads PDUs of one association, each with a longest length and a deadline."""
 
-    def __init__(self, association: Association, connection: socket.socket) -> None:
+    def __init__(
+        self,
+        association: Association,
+        connection: socket.socket,
+        *,
+        on_too_slow: Callable[[Association], None],
+    ) -> None:
         self._association = association
         self._connection = connection
+        self._on_too_slow = on_too_slow
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Return ``nr_bytes`` bytes, or fewer if the peer closed; pynetdicom's own signature.
@@ -77,17 +84,23 @@ class GuardedReader:
         count = 0
         deadline = self._deadline()
         while count < nr_bytes:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                log.warning("association.too_slow")
-                raise SlowPduError
-            self._connection.settimeout(left)
-            taken = self._connection.recv_into(view[count : count + _READ_STEP_BYTES])
+            taken = self._take(view[count : count + _READ_STEP_BYTES], deadline=deadline)
             if not taken:
                 break
             count += taken
         self._connection.settimeout(self._limit_seconds())  # for what is sent
         return bytearray(view[:count]) if count < nr_bytes else received
+
+    def _take(self, view: memoryview, *, deadline: float) -> int:
+        try:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise SlowPduError
+            self._connection.settimeout(left)
+            return self._connection.recv_into(view)
+        except TimeoutError:
+            self._on_too_slow(self._association)
+            raise
 
     def _deadline(self) -> float:
         provider = self._association.dimse
@@ -113,8 +126,10 @@ class SpoolingProvider(DIMSEServiceProvider):
         *,
         open_incoming: Callable[[FileMeta], IncomingFile],
         message_seconds: float,
+        on_too_slow: Callable[[Association], None],
     ) -> None:
         super().__init__(association)
+        self._on_too_slow = on_too_slow
         self._open_incoming = open_incoming
         self._message_seconds = message_seconds
         self.message_ends_at: float | None = None  #: of ``time.monotonic``; none is arriving
@@ -148,7 +163,7 @@ class SpoolingProvider(DIMSEServiceProvider):
         now = time.monotonic()
         self.message_ends_at = self.message_ends_at or now + self._message_seconds
         if now > self.message_ends_at:
-            log.warning("association.too_slow")
+            self._on_too_slow(self.assoc)
             self._give_up()
         elif message._data_set_file is not None:  # noqa: SLF001 - see module
             return

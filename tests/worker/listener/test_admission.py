@@ -146,7 +146,7 @@ def test_whoever_is_refused_stands_in_the_audit_trail_once_a_minute(site: Site) 
 def test_a_name_that_guesses_cannot_fill_the_audit_trail(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.listener.admission._MOST_REMEMBERED", 3)
+    monkeypatch.setattr("worker.listener.pace._MOST_REMEMBERED", 3)
     for number in range(6):
         with association(site.port, calling_ae=f"GUESS{number}") as opened:
             assert refusal(opened) == STRANGE_CALLING_AE

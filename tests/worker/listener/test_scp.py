@@ -404,6 +404,26 @@ def report_file(folder: Path, sop_class_uid: str, *, equipment: bytes = b"") -> 
     return encoded_file(folder / "report.dcm", content, meta)
 
 
+def test_a_flood_of_foreign_reports_is_counted_instead_of_written_down_one_by_one(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = FileMeta(
+        sop_class_uid=SR_CLASS_UIDS[SrClass.ENHANCED],
+        sop_instance_uid="1.2.3",
+        transfer_syntax_uid=EXPLICIT,
+    )
+    content = dataset(sop_class_uid=meta.sop_class_uid)
+    foreign = encoded_file(tmp_path / "foreign.dcm", content, meta)
+
+    assert set(store(site.port, *[foreign] * 60)) == {0x0122}
+    assert len(site.events) == 20
+
+    monkeypatch.setattr("worker.listener.pace.WINDOW_SECONDS", 0.0)
+    store(site.port, foreign)
+    assert len(site.events) == 21
+    assert site.events[-1].detail["left_out"] == 40
+
+
 def test_a_radiograph_is_read_whatever_equipment_it_names(site: Site, tmp_path: Path) -> None:
     path = write_file(hand_radiograph(Manufacturer=SOFTWARE_NAME), tmp_path / "phantom.dcm")
 

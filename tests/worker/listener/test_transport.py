@@ -159,6 +159,9 @@ def test_a_sender_that_trickles_is_cut_off_when_its_time_is_over(
                 raw.sendall(crumb)
         assert watch.discarded.wait(LIMIT_SECONDS)
     assert (site.halves, site.jobs) == ([], [])
+    (event,) = site.events
+    assert (event.event, event.reason) == ("receive_overdue", "receive.too_slow")
+    assert event.detail["calling_ae"] == "PACS"
 
 
 def test_a_message_that_stops_inside_a_pdu_is_cut_off_when_its_time_is_over(
@@ -171,6 +174,7 @@ def test_a_message_that_stops_inside_a_pdu_is_cut_off_when_its_time_is_over(
         raw_socket(opened).sendall(begun + b"\4\0\0")
         opened.join(LIMIT_SECONDS)
         assert not opened.is_alive()
+    assert [event.event for event in site.events] == ["receive_overdue"]
 
 
 def test_a_long_request_for_an_association_is_not_gathered(site: Site) -> None:
