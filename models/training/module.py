@@ -88,7 +88,7 @@ class MemberTraining(lightning.LightningModule):
         if not bool(torch.isfinite(loss)):
             raise LossNotFiniteError(
                 name=self.recipe.name,
-                loss=float(loss),
+                loss=float(loss.detach()),
                 passes_done=self.current_epoch,
                 step=self.global_step,
             )

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from models.training.augmentation import Augmentation, augment
 from tests.models.builders import drawn_hand
@@ -50,3 +51,48 @@ def test_a_flip_is_a_mirror_image() -> None:
     changed = augment(hand, always, np.random.default_rng(0))
 
     assert np.abs(changed - hand[:, ::-1]).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Augmentation(uniform_operations=2),
+        Augmentation(shear_degrees=10, sharpen=1.0),
+        Augmentation(clahe=1.0, clahe_clip=3.0),
+        Augmentation(shrink=1.0, one_sided=True),
+    ],
+    ids=["uniform", "shear", "clahe", "shrink"],
+)
+def test_the_changes_of_other_projects_keep_size_and_range(options: Augmentation) -> None:
+    hand = unit_hand()
+    for seed in range(20):
+        changed = augment(hand, options, np.random.default_rng(seed))
+
+        assert changed.shape == hand.shape
+        assert changed.dtype == np.float32
+        assert 0 <= changed.min() <= changed.max() <= 1
+        assert not (changed == hand).all()
+
+
+def test_a_share_that_is_not_placed_stays_where_it_is() -> None:
+    hand = unit_hand()
+    still = UNCHANGED.model_copy(update={"placed": 0.0, "flip": 1.0, "rotation_degrees": 90.0})
+
+    assert (augment(hand, still, np.random.default_rng(0)) == hand).all()
+
+
+def test_a_shrunk_image_has_a_black_margin() -> None:
+    bright = np.ones((120, 120), dtype=np.float32)
+    shrunk = UNCHANGED.model_copy(update={"shrink": 1.0, "black_margin": 1.0})
+
+    changed = augment(bright, shrunk, np.random.default_rng(0))
+
+    assert changed[:8].max() == 0
+    assert changed[12:108, 12:108].min() == 1
+
+
+def test_local_equalisation_lifts_a_weak_contrast() -> None:
+    weak = 0.45 + 0.1 * unit_hand()
+    equalised = UNCHANGED.model_copy(update={"clahe": 1.0})
+
+    assert augment(weak, equalised, np.random.default_rng(0)).std() > weak.std()

@@ -1,0 +1,229 @@
+"""What becomes of a run: it is cut off, repeated, stopped early, spoilt; and what is left then."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from models.networks.pretrained import StartWeightsError
+from models.training.annotations import TrainingDataError
+from models.training.cohort import Cohort
+from models.training.module import LossNotFiniteError
+from models.training.run_folder import RunFolder, RunFolderError, list_runs
+from models.training.train import train
+from tests.models.builders import drawn_hand
+from tests.models.training.cohorts import LIGHTNING_WARNINGS, QUICK, write_cohort, write_recipe
+
+pytestmark = [
+    *(pytest.mark.filterwarnings(one) for one in LIGHTNING_WARNINGS),
+    # torchmetrics, when a handful of children are all of one kind
+    pytest.mark.filterwarnings("ignore::UserWarning:torchmetrics"),
+]
+TINY = (*QUICK, "stages=[{passes=2, size=32}]", "images.children=24", "ema_decay=0.9")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return write_cohort(tmp_path_factory.mktemp("cohort") / "data")
+
+
+def run(*overrides: str, cohort: Cohort, runs: Path, recipe: str | Path | None = None) -> RunFolder:
+    chosen = recipe or write_recipe(runs)
+    return train(chosen, (*TINY, *overrides), cohort=cohort, runs=runs, progress=False)
+
+
+@pytest.fixture(scope="module")
+def done(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run that no test changes."""
+    return run("seed=7", cohort=cohort, runs=tmp_path_factory.mktemp("runs"))
+
+
+def copied(done: RunFolder, runs: Path) -> RunFolder:
+    shutil.copytree(done.path, runs / done.path.name)
+    return RunFolder(path=runs / done.path.name)
+
+
+def test_a_run_folder_alone_repeats_the_run(
+    done: RunFolder, cohort: Cohort, tmp_path: Path
+) -> None:
+    repeated = Cohort(data=cohort.data, split=done.split)
+
+    again = train(done.path, cohort=repeated, runs=tmp_path, progress=False)
+
+    ours, theirs = load_file(done.weights), load_file(again.weights)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_record_says_what_was_run_with_what(done: RunFolder, cohort: Cohort) -> None:
+    record = done.read_record()
+
+    assert record["recipe"]["seed"] == 7
+    assert "seed=7" in record["overrides"]
+    assert record["split_sha256"] == cohort.split_sha256
+    for key in ("command", "commit", "hardware", "started_at", "finished_at", "data", "python"):
+        assert record[key], key
+    assert {"torch", "timm", "lightning"} <= set(record["versions"])
+
+
+def test_the_weights_that_are_kept_are_those_that_were_validated(done: RunFolder) -> None:
+    best = torch.load(done.best, map_location="cpu", weights_only=True)["state_dict"]
+    kept = load_file(done.weights)
+
+    assert all(torch.equal(best[f"network.{name}"], one) for name, one in kept.items())
+
+
+def test_the_best_pass_at_the_final_size_is_kept(cohort: Cohort, tmp_path: Path) -> None:
+    grown = "stages=[{passes=1, size=32}, {passes=3, size=64}]"
+
+    record = run(grown, cohort=cohort, runs=tmp_path).read_record()
+
+    lines = (tmp_path / "tiny" / "passes.csv").read_text(encoding="utf-8").splitlines()[1:]
+    errors = {int(line.split(",")[0]): float(line.split(",")[2]) for line in lines}
+    del errors[1]  # of the smaller size
+    assert record["best_pass"] == min(errors, key=lambda one: errors[one])
+    assert record["input_size"] == 64
+
+
+def test_a_run_that_makes_no_progress_ends_early(cohort: Cohort, tmp_path: Path) -> None:
+    still = ("learning_rate=1e-12", "stages=[{passes=9, size=32}]", "watch.patience=1")
+
+    record = run(*still, "ema_decay=0", cohort=cohort, runs=tmp_path).read_record()
+
+    assert record["passes_done"] < 9
+
+
+def test_a_frozen_backbone_is_the_same_after_the_run(
+    done: RunFolder, cohort: Cohort, tmp_path: Path
+) -> None:
+    after = run("freeze=backbone", f"warm_start={done.weights}", cohort=cohort, runs=tmp_path)
+
+    before, now = load_file(done.weights), load_file(after.weights)
+    frozen = [name for name in before if name.startswith("backbone.")]
+    assert any("running_mean" in name for name in frozen)
+    assert all(torch.equal(before[name], now[name]) for name in frozen)
+    assert not torch.equal(before["regressor.1.weight"], now["regressor.1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "metric"),
+    [
+        (("head.sex=explicit_predicted", "loss.learned_weights=true"), "val_sex_auroc"),
+        (("head.sex=only", "loss.sex_weight=1"), "val_sex_f1"),
+        (("head.distribution=true", "loss.age=distribution"), "val_pearson"),
+        (("schedule.kind=plateau", "images.balance=age", "images.cache=memory"), "val_rmse_months"),
+    ],
+    ids=["explicit", "only", "distribution", "balanced"],
+)
+def test_a_run_measures_what_its_head_says(
+    overrides: tuple[str, ...], metric: str, cohort: Cohort, tmp_path: Path
+) -> None:
+    record = run(*overrides, "images.children=0", cohort=cohort, runs=tmp_path).read_record()
+
+    assert np.isfinite(record["metrics"][metric])
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_no_weights(
+    cohort: Cohort, tmp_path: Path
+) -> None:
+    wild = ("learning_rate=1e30", "clip_gradient=0", "optimizer=sgd", "schedule.kind=constant")
+
+    with pytest.raises(LossNotFiniteError, match=r"pass 1.*learning_rate.*another name"):
+        run(*wild, cohort=cohort, runs=tmp_path)
+
+    assert list_runs(tmp_path) == []
+
+
+def test_a_run_does_not_go_on_with_another_recipe(
+    done: RunFolder, cohort: Cohort, tmp_path: Path
+) -> None:
+    copied(done, tmp_path)
+
+    with pytest.raises(RunFolderError, match=r"dropout differ.*another name"):
+        run("seed=7", "dropout=0.5", cohort=cohort, runs=tmp_path)
+
+
+def test_a_checkpoint_that_is_cut_off_is_named(
+    done: RunFolder, cohort: Cohort, tmp_path: Path
+) -> None:
+    last = copied(done, tmp_path).last
+    last.write_bytes(last.read_bytes()[:1000])
+
+    with pytest.raises(RunFolderError, match=r"last\.ckpt.*cut off.*best\.ckpt"):
+        run("seed=7", cohort=cohort, runs=tmp_path)
+
+
+def test_a_start_that_cannot_be_used_is_named_before_anything_is_written(
+    cohort: Cohort, tmp_path: Path
+) -> None:
+    cut_off = tmp_path / "cut.safetensors"
+    cut_off.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
+    pickled = tmp_path / "classes.pt"
+    torch.save({"model": torch.nn.Linear(2, 2)}, pickled)
+
+    for start, problem in (
+        (cut_off, "cut off or damaged"),
+        (pickled, "classes of another program"),
+        (tmp_path / "nowhere.safetensors", "no such file"),
+    ):
+        with pytest.raises(StartWeightsError, match=problem):
+            run(f"warm_start={start}", "name=started", cohort=cohort, runs=tmp_path)
+
+    assert not (tmp_path / "started").exists()
+
+
+def test_published_backbone_weights_in_colour_are_read_in_grey(
+    cohort: Cohort, tmp_path: Path
+) -> None:
+    published = timm.create_model("resnet10t").state_dict()  # colour, with a classifier
+    torch.save(published, tmp_path / "imagenet.pth")
+
+    folder = run(
+        f"backbone_weights={tmp_path / 'imagenet.pth'}",
+        "freeze=backbone",
+        cohort=cohort,
+        runs=tmp_path,
+    )
+
+    kept = load_file(folder.weights)
+    stem = kept["backbone.conv1.0.weight"]
+    assert torch.allclose(stem, published["conv1.0.weight"].sum(dim=1, keepdim=True), atol=1e-6)
+
+
+def write_classes(folder: Path, *, rows: dict[str, int]) -> Path:
+    """Bright and dark hands in folders of their own."""
+    for part in ("train", "val"):
+        for number in range(12):
+            for label, top in rows.items():
+                place = folder / part / label
+                place.mkdir(parents=True, exist_ok=True)
+                hand = drawn_hand(60, 50) * (0.7 if top else 0.2)
+                hand[: top or 1] = 255
+                cv2.imwrite(str(place / f"{number}.png"), np.clip(hand, 0, 255).astype(np.uint8))
+    return folder
+
+
+def test_two_classes_in_folders_are_told_apart(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "xray", rows={"NORMAL": 0, "PNEUMONIA": 20})
+    overrides = (*QUICK, "architecture=resnet10t", "stages=[{passes=10, size=48}]", "name=x",
+                 "learning_rate=1e-3", "loss.class_weights=balanced")  # fmt: skip
+
+    folder = train(
+        "pneumonia-fine-tune", overrides, cohort=Cohort(data=data), runs=tmp_path, progress=False
+    )
+
+    record = folder.read_record()
+    assert record["classes"] == ["NORMAL", "PNEUMONIA"]
+    assert record["training_images"] == 24
+    assert record["metrics"]["val_accuracy"] > 0.8
+
+
+def test_a_folder_without_classes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train" / "NORMAL").mkdir(parents=True)
+
+    with pytest.raises(TrainingDataError, match="no two folders"):
+        train("pneumonia-fixed", cohort=Cohort(data=tmp_path), runs=tmp_path, progress=False)
