@@ -7,13 +7,14 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas.figures import DriftFigures, Snapshot
-from schemas.jobs import JobState
+from schemas.jobs import JobState, Stage
 from schemas.notices import Trouble
 from schemas.phantom import CONSTANCY_PEER
 from worker.health.verdict import Check, spoken
 
 #: a shift within three standard errors may be chance alone
 _STANDARD_ERRORS: Final = 3.0
+_DOING: Final = MappingProxyType({Stage.ESTIMATE: "read", Stage.DELIVER: "delivered"})
 _SEX: Final = MappingProxyType({"F": "girls", "M": "boys"})
 _TITLES: Final = MappingProxyType(
     {
@@ -48,6 +49,7 @@ def troubles(
     return (
         *_of_checks(checks),
         *_failed_jobs(snapshot),
+        *_overdue(snapshot),
         *_quarantined(snapshot),
         *_destinations(snapshot, patience),
         *_drift(snapshot, patience),
@@ -70,6 +72,22 @@ def _failed_jobs(snapshot: Snapshot) -> Iterator[Trouble]:
             "`boneage jobs show ID` why, and `boneage jobs requeue` tries again."
         )
         yield Trouble(key="failed_jobs", title="Failed jobs", message=message, size=count)
+
+
+def _overdue(snapshot: Snapshot) -> Iterator[Trouble]:
+    for stage, count in snapshot.overdue.items():
+        if count:
+            doing = _DOING[stage]
+            message = (
+                f"{count} wait longer than `{stage.value}_overdue_minutes` allows to be {doing}. "
+                "`boneage jobs list` shows where they stand."
+            )
+            yield Trouble(
+                key=f"overdue:{stage.value}",
+                title=f"Images overdue to be {doing}",
+                message=message,
+                size=count,
+            )
 
 
 def _quarantined(snapshot: Snapshot) -> Iterator[Trouble]:

@@ -9,7 +9,7 @@ from schemas.figures import (
     PeriodicFigures,
     Snapshot,
 )
-from schemas.jobs import JobState
+from schemas.jobs import JobState, Stage
 from schemas.phantom import CONSTANCY_PEER
 from worker.health.troubles import Patience, troubles
 from worker.health.verdict import Check
@@ -64,6 +64,10 @@ def test_failed_jobs_are_one_trouble_that_grows() -> None:
     (found,) = troubles(snapshot(failed=3), (), patience=PATIENCE)
 
     assert (found.key, found.size) == ("failed_jobs", 3)
+
+
+def test_images_that_are_overdue_are_told_by_stage() -> None:
+    assert keys(overdue={Stage.ESTIMATE: 0, Stage.DELIVER: 2}) == ["overdue:deliver"]
 
 
 def test_quarantined_images_are_told() -> None:
