@@ -187,6 +187,7 @@ class FakePacs:
         self.ae_title = ae_title
         self.port = port
         self.reports_at_once = False  #: storage commitment: on the association of the request
+        self.reports_before_answer = 0  #: so many reports go out before the request is answered
         self.commitment_status = SUCCESS  #: the answer to a request for storage commitment
         self.find_status = SUCCESS  #: the last answer to a C-FIND
         self._questions: list[CommitmentQuestion] = []
@@ -416,6 +417,8 @@ class FakePacs:
         with self._changed:
             self._questions.append(question)
             self._changed.notify_all()
+        for _ in range(self.reports_before_answer):
+            self._report(event.assoc, question)
         if self.reports_at_once and self.commitment_status == SUCCESS:
             threading.Thread(target=self._report, args=(event.assoc, question), daemon=True).start()
         return self.commitment_status, None

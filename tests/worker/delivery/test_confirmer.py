@@ -93,6 +93,20 @@ def test_a_report_on_the_same_association_confirms(owing: Owing, pacs: FakePacs)
     ]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_report_that_comes_before_the_answer_to_its_request_confirms(
+    owing: Owing, pacs: FakePacs, times: int
+) -> None:
+    pacs.reports_before_answer = times
+    job, _ = owing.owe("pacs")
+    send_and_ask(owing, owing.deliverer(archive(pacs), section=SECTION))
+
+    wait_for(lambda: owing.state(job) is JobState.DELIVERED)
+    assert states(owing, job) == {OutboxState.CONFIRMED}
+    assert len(pacs.questions) == 1
+    assert [event.event for event in owing.queue.events(job.job_id)].count("confirmed") == 2
+
+
 def test_a_report_that_comes_minutes_later_confirms(owing: Owing, pacs: FakePacs) -> None:
     job, _ = owing.owe("pacs")
     send_and_ask(owing, owing.deliverer(archive(pacs), section=SECTION))

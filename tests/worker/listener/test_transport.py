@@ -2,6 +2,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from struct import pack
@@ -16,7 +17,7 @@ from pynetdicom.pdu import P_DATA_TF
 
 from tests.orthanc import wait_for
 from tests.worker.listener.conftest import Site, StartSite
-from tests.worker.listener.encoding import DX, dataset, explicit
+from tests.worker.listener.encoding import DX, EXPLICIT, dataset, explicit
 from tests.worker.listener.sending import (
     LIMIT_SECONDS,
     LOOPBACK,
@@ -228,6 +229,28 @@ def test_a_connection_that_breaks_inside_an_object_leaves_nothing(watch: Watch, 
         raw.shutdown(socket.SHUT_RDWR)
         assert watch.discarded.wait(LIMIT_SECONDS)
     assert (site.halves, site.jobs, site.kept) == ([], [], [])
+
+
+def test_half_a_study_is_read_as_far_as_it_came(watch: Watch, site: Site, tmp_path: Path) -> None:
+    """Each image is a job of its own: nobody waits for a study to be whole or quiet."""
+    whole = []
+    for uid in ("1.2.31", "1.2.32"):
+        meta = FileMeta(sop_class_uid=DX, sop_instance_uid=uid, transfer_syntax_uid=EXPLICIT)
+        content = dataset(sop_instance_uid=uid, study_instance_uid="1.2.3", after_study=PIXELS)
+        whole.append(encoded_file(tmp_path / f"{uid}.dcm", content, meta))
+    assert store(site.port, *whole) == [0x0000, 0x0000]
+    with association(site.port) as opened:
+        watch.opened.clear()
+        watch.discarded.clear()
+        raw_socket(opened).sendall(b"".join(store_pdus(opened, CONTENT)[:3]))
+        assert watch.opened.wait(LIMIT_SECONDS)
+        opened.abort()
+        assert watch.discarded.wait(LIMIT_SECONDS)
+
+    claims = [site.queue.claim(lease=timedelta(minutes=1)) for _ in range(3)]
+
+    assert [claim and claim.sop_instance_uid for claim in claims] == ["1.2.31", "1.2.32", None]
+    assert {job.study_instance_uid for job in site.jobs} == {"1.2.3"}
 
 
 def test_an_abort_inside_an_object_leaves_nothing(watch: Watch, site: Site) -> None:
