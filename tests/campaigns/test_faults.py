@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from schemas.jobs import JobState
+from schemas.jobs import JobState, Outcome
 from schemas.tables import JobEventRow
 from tests.campaigns.faults import claims, clocks, disk, invariants, kill, peers
 from tests.campaigns.faults.__main__ import CAMPAIGNS, main
-from tests.campaigns.faults.outcome import Order, Outcome, table
+from tests.campaigns.faults.findings import Findings, Order, table
 from tests.campaigns.faults.points import NAMES, POINTS, POWER
 from tests.campaigns.faults.sending import SUCCESS, Film, Image, Traffic
 from tests.worker.queue.makers import arrival, claimed, send_all, settled
@@ -29,8 +29,8 @@ def silent(_line: str) -> None:
     """Nobody waits for progress here."""
 
 
-def failures(outcome: Outcome) -> list[str]:
-    return [each.found for each in outcome.failures]
+def failures(findings: Findings) -> list[str]:
+    return [each.found for each in findings.failures]
 
 
 @pytest.mark.slow
@@ -39,29 +39,29 @@ def test_what_was_acknowledged_is_delivered_once_wherever_a_process_is_killed(
 ) -> None:
     points = ("listen.renamed", "deliver.answered")
 
-    outcome = kill.campaign(tmp_path, Order(runs=2, seed=4), tell=silent, points=points)
+    findings = kill.campaign(tmp_path, Order(runs=2, seed=4), tell=silent, points=points)
 
-    assert failures(outcome) == []
-    assert [row["killed at"] for row in outcome.rows] == list(points)
-    assert outcome.figures["processes that fell"] == 2
+    assert failures(findings) == []
+    assert [row["killed at"] for row in findings.rows] == list(points)
+    assert findings.figures["processes that fell"] == 2
 
 
 @pytest.mark.slow
 def test_a_pacs_that_loses_what_it_took_gets_it_again(tmp_path: Path) -> None:
     scenes = ("Orthanc takes and loses",)
 
-    outcome = peers.campaign(tmp_path, Order(runs=1, seed=4), tell=silent, scenes=scenes)
+    findings = peers.campaign(tmp_path, Order(runs=1, seed=4), tell=silent, scenes=scenes)
 
-    assert failures(outcome) == []
-    assert sum(int(row["runs"]) for row in outcome.rows) == 1
+    assert failures(findings) == []
+    assert sum(int(row["runs"]) for row in findings.rows) == 1
 
 
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing_and_nobody_has_to_help(tmp_path: Path) -> None:
-    outcome = disk.campaign(tmp_path, Order(runs=1, seed=4, first=2), tell=silent)
+    findings = disk.campaign(tmp_path, Order(runs=1, seed=4, first=2), tell=silent)
 
-    assert failures(outcome) == []
-    (row,) = outcome.rows
+    assert failures(findings) == []
+    (row,) = findings.rows
     assert row["images taken"] == disk.IMAGES
     assert int(row["0xA700"]) > 0
 
@@ -70,10 +70,10 @@ def test_a_full_disk_loses_nothing_and_nobody_has_to_help(tmp_path: Path) -> Non
 def test_hosts_ten_minutes_apart_finish_each_job_once_although_one_dies(tmp_path: Path) -> None:
     scenes = ("three hosts ten minutes apart",)
 
-    outcome = clocks.campaign(tmp_path, Order(runs=1, seed=4), tell=silent, scenes=scenes)
+    findings = clocks.campaign(tmp_path, Order(runs=1, seed=4), tell=silent, scenes=scenes)
 
-    assert failures(outcome) == []
-    assert len(outcome.rows) == 1
+    assert failures(findings) == []
+    assert len(findings.rows) == 1
 
 
 # what the campaigns would find
@@ -119,6 +119,15 @@ def test_a_job_that_waits_for_somebody_is_found_out(engine: Engine, images: list
         invariants.require_one_job_each(engine, images, told(*images))
 
 
+def test_a_sound_image_that_was_refused_is_found_out(engine: Engine, images: list[Image]) -> None:
+    refused = {"outcome": Outcome.REFUSED, "reason": "technical"}
+    settled(claims.queue_at(engine), uid=images[1].sop_instance_uid, **refused)
+    send_all(Outbox(engine, now=claims.now, actor="deliver"))
+
+    with pytest.raises(invariants.BrokenPromiseError, match="was refused: technical"):
+        invariants.require_one_job_each(engine, images, told(*images))
+
+
 @pytest.mark.parametrize("column", ["reason", "previous_hash"])
 def test_an_event_that_was_changed_is_found_out(
     engine: Engine, images: list[Image], column: str
@@ -160,11 +169,11 @@ def test_the_same_seed_gives_the_same_faults() -> None:
 
 
 def test_a_failure_says_how_to_see_it_again() -> None:
-    outcome = Outcome(campaign="kill", order=Order(runs=200, seed=7))
+    findings = Findings(campaign="kill", order=Order(runs=200, seed=7))
 
-    outcome.fail(run=37, what="listen.renamed", found="2 jobs")
+    findings.fail(run=37, what="listen.renamed", found="2 jobs")
 
-    assert outcome.lines()[-1].strip() == (
+    assert findings.lines()[-1].strip() == (
         "python -m tests.campaigns.faults kill --runs 1 --first 37 --seed 7"
     )
 
@@ -172,7 +181,7 @@ def test_a_failure_says_how_to_see_it_again() -> None:
 def test_a_campaign_that_fails_ends_with_one_and_a_file_of_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def breaks(_folder: Path, _order: Order, *, tell: Callable[[str], None]) -> Outcome:
+    def breaks(_folder: Path, _order: Order, *, tell: Callable[[str], None]) -> Findings:
         tell("run 1")
         raise AssertionError("a promise")
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.campaigns.faults import claims, clocks, disk, hosts, kill, peers, soak
-from tests.campaigns.faults.outcome import Order, Outcome, write_json
+from tests.campaigns.faults.findings import Findings, Order, write_json
 
-Campaign = Callable[..., Outcome]
+Campaign = Callable[..., Findings]
 #: each campaign, and how many runs its long form has
 CAMPAIGNS: dict[str, tuple[Campaign, int]] = {
     "kill": (kill.campaign, 200),
@@ -31,18 +31,18 @@ CAMPAIGNS: dict[str, tuple[Campaign, int]] = {
 }
 
 
-def run(name: str, order: Order, folder: Path) -> Outcome:
+def run(name: str, order: Order, folder: Path) -> Findings:
     """Run one campaign in ``folder``; what it cannot have is a reason, not an error."""
     began = time.monotonic()
     try:
-        outcome = CAMPAIGNS[name][0](folder, order, tell=_tell)
+        findings = CAMPAIGNS[name][0](folder, order, tell=_tell)
     except pytest.skip.Exception as reason:
-        outcome = Outcome(campaign=name, order=order, skipped=str(reason))
+        findings = Findings(campaign=name, order=order, skipped=str(reason))
     except (AssertionError, pytest.fail.Exception) as error:
-        outcome = Outcome(campaign=name, order=order)
-        outcome.fail(run=order.first, what="the campaign itself", found=str(error))
-    outcome.seconds = time.monotonic() - began
-    return outcome
+        findings = Findings(campaign=name, order=order)
+        findings.fail(run=order.first, what="the campaign itself", found=str(error))
+    findings.seconds = time.monotonic() - began
+    return findings
 
 
 def _tell(line: str) -> None:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = given.names or list(CAMPAIGNS)
     if strangers := set(names) - set(CAMPAIGNS):
         parser.error(f"no such campaign: {', '.join(sorted(strangers))}")
-    outcomes = []
+    all_findings = []
     for name in names:
         order = Order(
             runs=given.runs or CAMPAIGNS[name][1],
@@ -76,12 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ends_at=time.monotonic() + 60 * (given.minutes or math.inf),
         )
         with tempfile.TemporaryDirectory(prefix="boneage-faults-") as folder:
-            outcomes.append(run(name, order, (given.keep or Path(folder)) / name))
-        sys.stdout.write("\n".join(outcomes[-1].lines()) + "\n\n")
+            all_findings.append(run(name, order, (given.keep or Path(folder)) / name))
+        sys.stdout.write("\n".join(all_findings[-1].lines()) + "\n\n")
         sys.stdout.flush()
     if given.json is not None:
-        write_json(outcomes, given.json)
-    return 1 if any(outcome.failures for outcome in outcomes) else 0
+        write_json(all_findings, given.json)
+    return 1 if any(findings.failures for findings in all_findings) else 0
 
 
 if __name__ == "__main__":

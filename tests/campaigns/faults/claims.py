@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from schemas.tables import Job, JobEventRow, OutboxRow, Output, Reception, Result
-from tests.campaigns.faults.outcome import Figure, Order, Outcome
+from tests.campaigns.faults.findings import Figure, Findings, Order
 from tests.worker.queue.makers import LEASE, RETRY, arrival, claimed, result, send_all, settled
 from tests.worker.queue.postgresql import Server, running_server
 from worker.queue.database import open_engine, sqlite_url, upgrade
@@ -121,9 +121,9 @@ def _shifted(
 
 def campaign(
     folder: Path, order: Order, *, tell: Callable[[str], None], many: int = MANY
-) -> Outcome:
+) -> Findings:
     """Measure in rounds; more than half as long again is a failure."""
-    outcome = Outcome(campaign="claims", order=order)
+    findings = Findings(campaign="claims", order=order)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         server = stack.enter_context(running_server())
@@ -139,8 +139,8 @@ def campaign(
             for number in order.numbers:
                 for each in pair:
                     each.round(number)
-            outcome.rows += _rows(kind, pair, outcome)
-    return outcome
+            findings.rows += _rows(kind, pair, findings)
+    return findings
 
 
 def _url(kind: str, folder: Path, server: Server, finished: int) -> str:
@@ -152,14 +152,14 @@ def _url(kind: str, folder: Path, server: Server, finished: int) -> str:
     return server.url.replace("/boneage?", f"/{name}?")
 
 
-def _rows(kind: str, pair: Sequence[Measured], outcome: Outcome) -> list[dict[str, Figure]]:
+def _rows(kind: str, pair: Sequence[Measured], findings: Findings) -> list[dict[str, Figure]]:
     few, many = pair
     rows: list[dict[str, Figure]] = []
     for what in ("job", "object"):
         short, long = (median(getattr(each, f"{what}_ms")) for each in (few, many))
         if long > MOST_TIMES_LONGER * short:
             found = f"{long:.2f} ms at {many.finished} jobs, {short:.2f} ms at {few.finished}"
-            outcome.fail(run=outcome.order.first, what=f"{kind}, {what}", found=found)
+            findings.fail(run=findings.order.first, what=f"{kind}, {what}", found=found)
         rows.append(
             {
                 "database": kind,

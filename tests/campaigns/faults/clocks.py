@@ -17,10 +17,10 @@ from sqlalchemy import Engine
 
 from schemas.tables import Job, JobEventRow
 from tests.campaigns.faults import hosts, invariants
+from tests.campaigns.faults.findings import Figure, Findings, Order
 from tests.campaigns.faults.house import House, Site, house_with_orthanc
 from tests.campaigns.faults.invariants import require
 from tests.campaigns.faults.launch import Plan, set_clock
-from tests.campaigns.faults.outcome import Figure, Order, Outcome
 from tests.campaigns.faults.sending import Film, Image, Senders, Traffic
 from tests.orthanc import Orthanc, wait_for
 from worker.queue.database import reading
@@ -130,18 +130,18 @@ SCENES: dict[str, Callable[[Path, Film, int], dict[str, Figure]]] = {
 
 def campaign(
     folder: Path, order: Order, *, tell: Callable[[str], None], scenes: Sequence[str] = ()
-) -> Outcome:
+) -> Findings:
     """Play the scenes in turn, one in each run, each with an installation of its own."""
-    outcome = Outcome(campaign="clocks", order=order)
+    findings = Findings(campaign="clocks", order=order)
     names = scenes or tuple(SCENES)
     film = Film(seed=order.seed, rows=64, columns=64)
     for number in order.numbers:
         name = names[(number - 1) % len(names)]
         try:
             found = SCENES[name](folder / str(number), film, number)
-            outcome.rows.append({"run": number, "clocks": name, **found})
+            findings.rows.append({"run": number, "clocks": name, **found})
         except _FAILED as error:
-            outcome.fail(run=number, what=name, found=str(error))
-        tell(f"run {number}: {name}: {len(outcome.failures)} failed so far")
-    outcome.figures["lease, s"] = LEASE_SECONDS
-    return outcome
+            findings.fail(run=number, what=name, found=str(error))
+        tell(f"run {number}: {name}: {len(findings.failures)} failed so far")
+    findings.figures["lease, s"] = LEASE_SECONDS
+    return findings

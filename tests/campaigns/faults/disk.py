@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.campaigns.faults import invariants
+from tests.campaigns.faults.findings import Figure, Findings, Order
 from tests.campaigns.faults.house import House, Site, house_with_orthanc
 from tests.campaigns.faults.invariants import require
-from tests.campaigns.faults.outcome import Figure, Order, Outcome
 from tests.campaigns.faults.sending import SUCCESS, Film, Image, Senders, Traffic
 from tests.orthanc import Orthanc, wait_for
 
@@ -76,9 +76,9 @@ class Ballast:
         return usage.f_bavail * usage.f_frsize
 
 
-def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outcome:
+def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Findings:
     """Fill and free the disk once in each run."""
-    outcome = Outcome(campaign="disk", order=order)
+    findings = Findings(campaign="disk", order=order)
     all_numbers = list(order.numbers)
     for mark, high_mark in zip(MARKS, (90, 100), strict=True):
         numbers = [each for each in all_numbers if MARKS[(each - 1) % 2] == mark]
@@ -96,12 +96,12 @@ def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outc
             leaves = 0.08 if high_mark == 90 else 0.0
             runs = Runs(house, pacs, engine, Ballast(disk), order=order, leaves=leaves)
             for number in numbers:
-                runs.run_noted(number, mark, outcome)
-                tell(f"run {number}: {mark}: {len(outcome.failures)} failed so far")
-            outcome.rows.append(runs.row(mark, numbers, outcome))
+                runs.run_noted(number, mark, findings)
+                tell(f"run {number}: {mark}: {len(findings.failures)} failed so far")
+            findings.rows.append(runs.row(mark, numbers, findings))
             invariants.require_sealed_trail(house)
             require(house.stop() == 0, "no clean stop")
-    return outcome
+    return findings
 
 
 class Runs:
@@ -128,11 +128,11 @@ class Runs:
         self._taken = 0
         self._longest = 0.0
 
-    def run_noted(self, number: int, mark: str, outcome: Outcome) -> None:
+    def run_noted(self, number: int, mark: str, findings: Findings) -> None:
         try:
             self._run(number)
         except _FAILED as error:
-            outcome.fail(run=number, what=mark, found=str(error))
+            findings.fail(run=number, what=mark, found=str(error))
         finally:
             self._ballast.free()
 
@@ -175,11 +175,11 @@ class Runs:
         self._refused += traffic.count(OUT_OF_RESOURCES)
         self._taken += len(traffic.acknowledged)
 
-    def row(self, mark: str, numbers: list[int], outcome: Outcome) -> dict[str, Figure]:
+    def row(self, mark: str, numbers: list[int], findings: Findings) -> dict[str, Figure]:
         return {
             "the disk was full": mark,
             "runs": len(numbers),
-            "failed": sum(each.what == mark for each in outcome.failures),
+            "failed": sum(each.what == mark for each in findings.failures),
             "images taken": self._taken,
             "0xA700": self._refused,
             "processes that fell": self._house.falls(),

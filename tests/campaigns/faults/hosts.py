@@ -22,10 +22,10 @@ from sqlalchemy import Engine
 from schemas.jobs import JobState
 from schemas.tables import Job, JobEventRow
 from tests.campaigns.faults import invariants
+from tests.campaigns.faults.findings import Figure, Findings, Order
 from tests.campaigns.faults.house import House, Site, house_with_orthanc
 from tests.campaigns.faults.invariants import require
 from tests.campaigns.faults.launch import Plan, set_clock
-from tests.campaigns.faults.outcome import Figure, Order, Outcome
 from tests.campaigns.faults.sending import Film, Image, Senders, Traffic
 from tests.orthanc import Orthanc, wait_for
 from tests.worker.queue.postgresql import running_server
@@ -198,9 +198,9 @@ def require_finished_once(running: Cluster, images: Sequence[Image], *, rescued:
     running.pacs.empty()
 
 
-def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outcome:
+def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Findings:
     """Kill one of three readers in each run."""
-    outcome = Outcome(campaign="hosts", order=order)
+    findings = Findings(campaign="hosts", order=order)
     film = Film(seed=order.seed, rows=64, columns=64)
     with cluster(folder) as running:
         for number in order.numbers:
@@ -215,10 +215,10 @@ def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outc
                 uids = [image.sop_instance_uid for image in images]
                 row["hosts that read"] = running.hosts_that_read(uids)
                 row["all delivered after, s"] = time.monotonic() - began
-                outcome.rows.append(row)
+                findings.rows.append(row)
             except _FAILED as error:
-                outcome.fail(run=number, what="one of three killed", found=str(error))
-            tell(f"run {number}: {len(outcome.failures)} failed so far")
-        outcome.figures["lease, s"] = LEASE_SECONDS
+                findings.fail(run=number, what="one of three killed", found=str(error))
+            tell(f"run {number}: {len(findings.failures)} failed so far")
+        findings.figures["lease, s"] = LEASE_SECONDS
         invariants.require_sealed_trail(running.house)
-    return outcome
+    return findings

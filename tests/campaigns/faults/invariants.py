@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pydicom.uid import SecondaryCaptureImageStorage
 from sqlalchemy import Engine
 
-from schemas.jobs import JobState, OutboxState
+from schemas.jobs import JobState, OutboxState, Outcome
 from schemas.tables import Job, JobEventRow, OutboxRow, Output, Reception, Result
 from tests.campaigns.faults.house import House
 from tests.campaigns.faults.sending import Image, Traffic
@@ -77,7 +77,7 @@ def parts(uids: Sequence[str]) -> Iterable[Sequence[str]]:
 
 
 def require_one_job_each(engine: Engine, images: Sequence[Image], traffic: Traffic) -> list[int]:
-    """Every 0x0000 has one job, delivered; what was never acknowledged has at most one."""
+    """Every 0x0000 has one job, read and delivered; what was never acknowledged at most one."""
     acknowledged = traffic.acknowledged
     job_ids = []
     with reading(engine) as session:
@@ -91,6 +91,7 @@ def require_one_job_each(engine: Engine, images: Sequence[Image], traffic: Traff
                     job.state is JobState.DELIVERED,
                     f"job {job.id} is {job.state.value}: {job.error}",
                 )
+                require(job.outcome is Outcome.ESTIMATED, f"job {job.id} was refused: {job.reason}")
                 job_ids.append(job.id)
     return job_ids
 

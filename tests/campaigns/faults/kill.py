@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.campaigns.faults import invariants
+from tests.campaigns.faults.findings import Figure, Findings, Order
 from tests.campaigns.faults.house import House, Site, house_with_orthanc
 from tests.campaigns.faults.launch import Plan
-from tests.campaigns.faults.outcome import Figure, Order, Outcome
 from tests.campaigns.faults.points import (
     NAMES,
     POINTS,
@@ -50,25 +50,25 @@ class Ended:
 
 def campaign(
     folder: Path, order: Order, *, tell: Callable[[str], None], points: tuple[str, ...] = NAMES
-) -> Outcome:
+) -> Findings:
     """Kill once in each run, at the points in turn, and return what was found."""
-    outcome = Outcome(campaign="kill", order=order)
+    findings = Findings(campaign="kill", order=order)
     ended: list[Ended] = []
     with house_with_orthanc(folder, Site(plan=Plan(has_traps=True))) as (house, pacs):
         matrix = Matrix(house, pacs, order=order, points=points)
         with house.engine() as engine:
             for number in order.numbers:
-                ended += matrix.run_noted(engine, number, outcome, tell=tell)
-            outcome.figures |= _figures(house, engine, ended)
+                ended += matrix.run_noted(engine, number, findings, tell=tell)
+            findings.figures |= _figures(house, engine, ended)
         try:
             matrix.require_silence()
             invariants.require_sealed_trail(house)
         except _FAILED as error:
-            outcome.fail(run=order.first, what="the whole campaign", found=str(error))
+            findings.fail(run=order.first, what="the whole campaign", found=str(error))
         if house.stop() != 0:
-            outcome.fail(run=order.first, what="clean stop", found="exit code is not 0")
-    outcome.rows = _table(ended, outcome)
-    return outcome
+            findings.fail(run=order.first, what="clean stop", found="exit code is not 0")
+    findings.rows = _table(ended, findings)
+    return findings
 
 
 class Matrix:
@@ -86,9 +86,9 @@ class Matrix:
         self._failed: set[str] = set()  #: studies of runs that did not end as they must
 
     def run_noted(
-        self, engine: Engine, number: int, outcome: Outcome, *, tell: Callable[[str], None]
+        self, engine: Engine, number: int, findings: Findings, *, tell: Callable[[str], None]
     ) -> list[Ended]:
-        """Do one run; a broken promise goes into ``outcome``."""
+        """Do one run; a broken promise goes into ``findings``."""
         point = self.point_of(number)
         chance = Random(self._order.chance(number))  # noqa: S311 - no secret
         images = self._film.images(number, IMAGES, chance=chance)
@@ -96,7 +96,7 @@ class Matrix:
         try:
             ended = self._run(engine, number, images, chance)
         except _FAILED as error:
-            outcome.fail(run=number, what=point, found=str(error))
+            findings.fail(run=number, what=point, found=str(error))
             tell(f"run {number}: {point}: FAILED: {error}")
             self._failed |= {each.study_instance_uid for each in images}
             return []
@@ -197,12 +197,12 @@ def _figures(house: House, engine: Engine, ended: list[Ended]) -> dict[str, Figu
     }
 
 
-def _table(ended: list[Ended], outcome: Outcome) -> list[dict[str, Figure]]:
+def _table(ended: list[Ended], findings: Findings) -> list[dict[str, Figure]]:
     """Return a row for each point, in the order of the steps."""
     by_point: dict[str, list[Ended]] = defaultdict(list)
     for each in ended:
         by_point[each.point].append(each)
-    failed = Counter(each.what for each in outcome.failures)
+    failed = Counter(each.what for each in findings.failures)
     return [
         {
             "killed at": name,

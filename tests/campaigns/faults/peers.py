@@ -17,9 +17,9 @@ from sqlalchemy import Engine
 from schemas.jobs import JobState, OutboxState
 from schemas.tables import Job, OutboxRow
 from tests.campaigns.faults import invariants
+from tests.campaigns.faults.findings import Figure, Findings, Order
 from tests.campaigns.faults.house import House, Site, destination, house_with_orthanc, sender
 from tests.campaigns.faults.invariants import require
-from tests.campaigns.faults.outcome import Figure, Order, Outcome
 from tests.campaigns.faults.sending import SENDERS, Film, Image, Senders
 from tests.fakes import Drop, FakePacs
 from tests.orthanc import Orthanc, free_port, wait_for
@@ -229,9 +229,9 @@ SCENES: dict[str, Callable[[Scene], None]] = {
 
 def campaign(
     folder: Path, order: Order, *, tell: Callable[[str], None], scenes: Sequence[str] = ()
-) -> Outcome:
+) -> Findings:
     """Play the scenes in turn, one in each run."""
-    outcome = Outcome(campaign="peers", order=order)
+    findings = Findings(campaign="peers", order=order)
     names = scenes or tuple(SCENES)
     lasted: dict[str, list[float]] = {name: [] for name in names}
     forgetful, script = folder / "forgetful", folder / "forgetful.lua"
@@ -256,12 +256,12 @@ def campaign(
                     forgetful=forgetful,
                     images=film.images(number, IMAGES),
                 )
-                lasted[name] += _play(name, scene, number, outcome)
-            tell(f"run {number}: {name}: {len(outcome.failures)} failed so far")
-        outcome.figures["processes that fell"] = house.falls()
+                lasted[name] += _play(name, scene, number, findings)
+            tell(f"run {number}: {name}: {len(findings.failures)} failed so far")
+        findings.figures["processes that fell"] = house.falls()
         require(house.stop() == 0, "no clean stop")
-        outcome.rows = [_row(name, lasted[name], outcome) for name in names]
-    return outcome
+        findings.rows = [_row(name, lasted[name], findings) for name in names]
+    return findings
 
 
 def _peers(fake_port: int, archive_port: int) -> list[str]:
@@ -274,7 +274,7 @@ def _peers(fake_port: int, archive_port: int) -> list[str]:
     ]
 
 
-def _play(name: str, scene: Scene, number: int, outcome: Outcome) -> list[float]:
+def _play(name: str, scene: Scene, number: int, findings: Findings) -> list[float]:
     """Play one scene before destinations that hold nothing; return how long it took."""
     scene.archive.reports_at_once = True
     scene.pacs.empty()
@@ -285,13 +285,13 @@ def _play(name: str, scene: Scene, number: int, outcome: Outcome) -> list[float]
         require(len(jobs) == IMAGES, f"{len(jobs)} jobs for {IMAGES} images")
         invariants.require_chains(scene.engine, jobs)
     except _FAILED as error:
-        outcome.fail(run=number, what=name, found=str(error))
+        findings.fail(run=number, what=name, found=str(error))
         return []
     return [time.monotonic() - began]
 
 
-def _row(name: str, lasted: Sequence[float], outcome: Outcome) -> dict[str, Figure]:
-    failed = sum(each.what == name for each in outcome.failures)
+def _row(name: str, lasted: Sequence[float], findings: Findings) -> dict[str, Figure]:
+    failed = sum(each.what == name for each in findings.failures)
     return {
         "the destination …": name,
         "runs": len(lasted) + failed,

@@ -15,10 +15,10 @@ from statistics import median
 from sqlalchemy import Engine
 
 from tests.campaigns.faults import invariants
+from tests.campaigns.faults.findings import Figure, Findings, Order
 from tests.campaigns.faults.house import House, Site, house_with_orthanc
 from tests.campaigns.faults.invariants import require
 from tests.campaigns.faults.launch import Plan
-from tests.campaigns.faults.outcome import Figure, Order, Outcome
 from tests.campaigns.faults.sending import Film, Senders, Traffic
 from tests.orthanc import wait_for
 
@@ -90,9 +90,9 @@ class Watch(threading.Thread):
                 self._tell(f"{done} delivered")
 
 
-def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outcome:
+def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Findings:
     """Send ``order.runs`` images, one each."""
-    outcome = Outcome(campaign="soak", order=order)
+    findings = Findings(campaign="soak", order=order)
     site = Site(plan=Plan(is_warm=False, lease_seconds=60))
     film = Film(seed=order.seed, rows=64, columns=64)
     with house_with_orthanc(folder, site) as (house, pacs), house.engine() as engine:
@@ -115,16 +115,16 @@ def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Outc
         invariants.require_sealed_trail(house)
         falls = house.falls()
         require(house.stop() == 0, "no clean stop")
-    outcome.figures = {
+    findings.figures = {
         "images": len(jobs),
         "objects in Orthanc": objects,
         "images a second": len(jobs) / lasted,
         "processes that fell": falls,
     }
-    outcome.rows = [_judged(name, looks, outcome) for name, looks in watch.looks.items()]
+    findings.rows = [_judged(name, looks, findings) for name, looks in watch.looks.items()]
     if falls:
-        outcome.fail(run=order.first, what="all", found=f"{falls} processes fell")
-    return outcome
+        findings.fail(run=order.first, what="all", found=f"{falls} processes fell")
+    return findings
 
 
 def _send(house: House, engine: Engine, film: Film, order: Order) -> Traffic:
@@ -144,7 +144,7 @@ def _send(house: House, engine: Engine, film: Film, order: Order) -> Traffic:
     return traffic
 
 
-def _judged(name: str, looks: list[Look], outcome: Outcome) -> dict[str, Figure]:
+def _judged(name: str, looks: list[Look], findings: Findings) -> dict[str, Figure]:
     """Compare the ends of a run; what has grown is a failure."""
     last_done = looks[-1].done
     warm = [look for look in looks if look.done >= WARM_SHARE * last_done]
@@ -153,7 +153,9 @@ def _judged(name: str, looks: list[Look], outcome: Outcome) -> dict[str, Figure]
     before, after = (median(look.resident_bytes for look in some) for some in (first, last))
     growth = after - before
     if growth > max(MOST_GROWTH_BYTES, MOST_GROWTH_SHARE * before):
-        outcome.fail(run=outcome.order.first, what=name, found=f"grew by {growth / 2**20:.0f} MiB")
+        findings.fail(
+            run=findings.order.first, what=name, found=f"grew by {growth / 2**20:.0f} MiB"
+        )
     row: dict[str, Figure] = {
         "process": name,
         "memory, first quarter, MiB": before / 2**20,
@@ -163,5 +165,7 @@ def _judged(name: str, looks: list[Look], outcome: Outcome) -> dict[str, Figure]
         most, at_end = max(getattr(look, thing) for look in first), getattr(looks[-1], thing)
         row[f"{thing}, warm"], row[f"{thing}, end"] = most, at_end
         if at_end > most + MOST_MORE_THINGS:
-            outcome.fail(run=outcome.order.first, what=name, found=f"{at_end} {thing}, had {most}")
+            findings.fail(
+                run=findings.order.first, what=name, found=f"{at_end} {thing}, had {most}"
+            )
     return row

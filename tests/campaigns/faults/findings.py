@@ -46,7 +46,7 @@ class Failure:
 
 
 @dataclass(kw_only=True)
-class Outcome:
+class Findings:
     """Everything one campaign has to say."""
 
     campaign: str
@@ -119,7 +119,7 @@ def machine() -> dict[str, Figure]:
     }
 
 
-def write_json(outcomes: Sequence[Outcome], path: Path) -> None:
+def write_json(all_findings: Sequence[Findings], path: Path) -> None:
     """Write everything that was found, with seed and machine."""
-    content = {"machine": machine(), "campaigns": [each.record() for each in outcomes]}
+    content = {"machine": machine(), "campaigns": [each.record() for each in all_findings]}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
