@@ -22,3 +22,7 @@ def test_every_test_that_is_named_against_a_pain_is_there() -> None:
 
 def test_every_pain_has_its_row() -> None:
     assert re.findall(r"(?m)^\| (\d+) \|", PAINS) == [str(number) for number in range(1, 26)]
+
+
+def test_no_pain_is_left_open() -> None:
+    assert re.findall(r"(?m)^\| (\d+) \|[^|]*\|\s*\|$", PAINS) == []
