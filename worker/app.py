@@ -251,14 +251,11 @@ def send_to_repository(
     """Send these events to the audit repository now, beside what is sent by itself.
 
     Raises:
-        NoRepositoryError: none is configured.
         AuditRepositoryAwayError: it did not take them all.
     """
     from worker.operations.audit_message import build_message
-    from worker.operations.syslog import NoRepositoryError, SyslogSender, syslog_line
+    from worker.operations.syslog import SyslogSender, syslog_line
 
-    if not config.audit.syslog.host:
-        raise NoRepositoryError
     source = audit_source(config)
     lines = [
         syslog_line(build_message(event, subject, source=source), at=event.at, host=source.host)

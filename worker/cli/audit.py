@@ -127,19 +127,23 @@ def export_events(
     """
     from worker import app
     from worker.operations.audit_export import written
+    from worker.operations.syslog import NoRepositoryError
 
     checked = settings(config)
     trail, source = app.audit_trail(checked), app.audit_source(checked)
     form = ExportForm.DICOM if to_syslog else form
-    lines = written(trail.all(wanted), form, source=source)
+    target = str(out or "standard output")
+    if to_syslog:
+        if not checked.audit.syslog.host:
+            raise NoRepositoryError
+        target = f"{checked.audit.syslog.host}:{checked.audit.syslog.port}"
+    app.operator_desk(checked).record_event(  # before: what is read and cut off was read
+        event="audit_exported", reason=target, detail={"format": form.value}
+    )
     if to_syslog:
         count = app.send_to_repository(checked, trail.all(wanted))
-        target = f"{checked.audit.syslog.host}:{checked.audit.syslog.port}"
     else:
-        count, target = _write_lines(lines, out), str(out or "standard output")
-    app.operator_desk(checked).record_event(
-        event="audit_exported", reason="", detail={"format": form.value, "count": count}
-    )
+        count = _write_lines(written(trail.all(wanted), form, source=source), out)
     print(f"{count} events were written to {target}.", file=sys.stderr)
 
 

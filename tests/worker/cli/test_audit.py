@@ -50,11 +50,11 @@ def test_the_trail_is_exported_as_csv(run: Run, tmp_path: Path) -> None:
     told = run("audit", "export", "--out", str(out))
 
     rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
-    assert [row["event"] for row in rows][-1] == "requeued"
+    assert [row["event"] for row in rows][-2:] == ["requeued", "audit_exported"]
     assert f"{len(rows)} events were written" in told
     assert out.stat().st_mode & 0o777 == 0o600
     exported = json.loads(run("audit", "list", "--event", "audit_exported", "--json"))
-    assert exported[0]["detail"] == {"count": len(rows), "format": "csv"}
+    assert (exported[0]["detail"], exported[0]["reason"]) == ({"format": "csv"}, str(out))
     assert exported[0]["actor"].startswith("operator:")
 
 
