@@ -128,7 +128,8 @@ def test_the_scu_proposes_what_is_stated() -> None:
     proposed: list[Context] = []
 
     def note(event: evt.Event) -> None:
-        contexts = event.assoc.requestor.primitive.presentation_context_definition_list
+        request = event.assoc.requestor.primitive
+        contexts = request.presentation_context_definition_list if request else []
         proposed.extend(
             Context(str(one.abstract_syntax), str(syntax))
             for one in contexts
