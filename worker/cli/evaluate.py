@@ -26,6 +26,14 @@ def evaluate(
         Path | None,
         typer.Option("--data", metavar="DIR", help="Images, table. Default: $BONEAGE_TEST_DATA."),
     ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", metavar="FILE", help="The table, where it lies elsewhere."),
+    ] = None,
+    split_file: Annotated[
+        Path | None,
+        typer.Option("--split-file", metavar="FILE", help="Which child is in which part."),
+    ] = None,
     split: Annotated[
         Literal["train", "validate", "calibrate", "test"],
         typer.Option("--split", help="Part of the split that is read."),
@@ -81,7 +89,7 @@ def evaluate(
     from models.evaluation.target import Asking, opened
     from models.training.cohort import Cohort
     from models.training.places import default_data
-    from models.training.split import Part
+    from models.training.split import SPLIT_FILE, Part
     from schemas.releases import Averaging
 
     question = Question(
@@ -101,7 +109,9 @@ def evaluate(
     chosen["rotations-and-flip"] = Averaging.NONE
     with progress_bar() as bar:
         asking = Asking(
-            cohort=Cohort(data=data or default_data()),
+            cohort=Cohort(
+                data=data or default_data(), split=split_file or SPLIT_FILE, table=annotations
+            ),
             averaging=chosen.get(tta),
             device=device,
             cache=cache,
