@@ -147,6 +147,19 @@ def test_the_phantom_goes_the_whole_round_and_no_pacs_hears_of_it(live: Live) ->
     assert "boneage_constancy_ok 1.0" in live.page("/metrics")
 
 
+def test_the_doctor_knows_our_own_ports_and_names_what_a_peer_does_not_take(live: Live) -> None:
+    ended = live.worker.command("doctor", "--json")
+
+    found = {one["what"]: one for one in json.loads(ended.stdout)}
+    assert ended.returncode == 1
+    assert {what for what, one in found.items() if one["state"] == "fail"} == {"peer pacs"}
+    assert "Secondary Capture" in found["peer pacs"]["found"]
+    assert "held by this worker" in found["port of listen"]["found"]
+    assert "held by this worker" in found["port of http"]["found"]
+    assert found["phantom cpu"]["state"] == "ok"
+    assert found["worker"]["state"] == "ok"
+
+
 def test_a_hangup_takes_a_new_peer_into_force_and_a_broken_file_changes_nothing(
     live: Live,
 ) -> None:
@@ -186,3 +199,41 @@ def test_nothing_that_identifies_a_child_comes_out_anywhere(live: Live) -> None:
     assert found == []
     assert "2.25.1" not in seen["log"] + seen["/status"] + seen["/metrics"] + seen["webhook"]
     assert all(seen.values())
+
+
+def test_a_restore_in_the_middle_of_traffic_forgets_no_image_that_was_acknowledged(
+    live: Live,
+) -> None:
+    sent = trauma_images(live.worker.folder, count=12)
+    assert set(live.worker.send(*sent.values())) == {0}
+    saved = live.worker.command("db", "backup")
+    later = trauma_images(live.worker.folder, count=24, start=12)
+    answers: list[int | None] = []
+    sending = Thread(target=lambda: answers.extend(live.worker.send(*later.values())))
+    sending.start()
+    backup = saved.stdout.partition("The back-up is ")[2].strip().rstrip(".")
+    restored = live.worker.command("db", "restore", backup, "--yes")
+    sending.join()
+
+    assert restored.returncode == 0, restored.stderr
+    taken = [uid for uid, status in zip(later, answers, strict=True) if status == 0]
+    assert taken
+    recovered = live.worker.command("db", "restore", backup, "--yes")  # what came during the first
+    assert recovered.returncode == 0, recovered.stderr
+    wanted = {*sent, *taken}
+    wait_for(
+        lambda: wanted <= {one.sop_instance_uid for one in live.worker.jobs(JobState.IGNORED)},
+        limit_seconds=120,
+    )
+
+
+def trauma_images(folder: Path, *, count: int, start: int = 0) -> dict[str, Path]:
+    """Write images that no rule wants, each another instance."""
+    paths = {}
+    for number in range(start, start + count):
+        dataset = with_canaries(hand_radiograph(), uid=f"2.25.100.{number}")
+        dataset.StudyDescription = "trauma"
+        path = folder / f"trauma-{number}.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        paths[str(dataset.SOPInstanceUID)] = path
+    return paths
