@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from worker.operations.findings import Examination
     from worker.operations.probing import Probe
     from worker.operations.reloading import LiveSettings
-    from worker.operations.schedule import PeriodicTask
     from worker.operations.retention import RetentionRound
+    from worker.operations.schedule import PeriodicTask
     from worker.operations.seal import AuditSeal
     from worker.queue.audit import AuditTrail
     from worker.queue.jobs import JobQueue
@@ -417,6 +417,26 @@ def recover_spool(config: Config, queue: "JobQueue") -> int:
     return recover(Spool(config.storage), queue)
 
 
+def rescuing(config: Config, queue: "JobQueue") -> Callable[[], int]:
+    """Return what takes back from the dead; when the clock was set forward, it waits a lease."""
+    from worker.queue.database import clock_of
+    from worker.queue.rescue import StepWatch
+
+    longest_lease = timedelta(
+        seconds=max(config.inference.lease_seconds, config.delivery.lease_seconds)
+    )
+    longest_wait = timedelta(seconds=config.delivery.longest_retry_seconds)
+    watch = StepWatch(now=clock_of(engine(config), _utc_now))
+
+    def rescue() -> int:
+        if not watch.is_trusted(lease=longest_lease):
+            log.warning("rescue.clock_set_forward")
+            return 0
+        return queue.rescue(longest_lease=longest_lease, longest_wait=longest_wait)
+
+    return rescue
+
+
 def call_overdue(config: Config, queue: "JobQueue") -> int:
     """Say of every job that has just become overdue that it is; return how many."""
     found = queue.call_overdue(
@@ -511,12 +531,7 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
             PeriodicTask(
                 name="rescue",
                 seconds=config.schedule.rescue_seconds,
-                work=lambda: queue.rescue(
-                    longest_lease=timedelta(
-                        seconds=max(config.inference.lease_seconds, config.delivery.lease_seconds)
-                    ),
-                    longest_wait=timedelta(seconds=config.delivery.longest_retry_seconds),
-                ),
+                work=rescuing(config, queue),
             ),
             PeriodicTask(
                 name="overdue",

@@ -149,6 +149,16 @@ def time_of(session: Session, now: Callable[[], datetime]) -> datetime:
     return told.astimezone(UTC)
 
 
+def clock_of(engine: Engine, now: Callable[[], datetime]) -> Callable[[], datetime]:
+    """Return the clock that counts for this database, to be asked outside of a transaction."""
+
+    def tell() -> datetime:
+        with reading(engine) as session:
+            return time_of(session, now)
+
+    return tell
+
+
 def installation_id(engine: Engine) -> str:
     """Return the identity of this installation, made at the first call and kept for ever."""
     chosen = sa.select(Installation.installation_id)

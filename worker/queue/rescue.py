@@ -1,6 +1,8 @@
 """Take back what the dead hold, and what a clock that was set back would hold for too long."""
 
-from datetime import timedelta
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -18,8 +20,36 @@ DEADLINE_PASSED = "queue.deadline_passed"
 #: an image that ended two workers is not given to a third
 MOST_VANISHED = 2
 
+#: a time server corrects a clock by less between two rounds, without a step
+_LARGEST_SLEW = timedelta(seconds=5)
 LONGEST_LEASE = timedelta(hours=1)  # the most that the settings allow
 LONGEST_WAIT = timedelta(days=1)  # the most that the settings allow
+
+
+class StepWatch:
+    """Notices that the clock was set forward: every lease then looks old, also of those who live.
+
+    A machine that was suspended looks the same, and its workers live as well.
+    """
+
+    def __init__(
+        self, *, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``now`` is the clock by which leases end."""
+        self._now = now
+        self._monotonic = monotonic
+        self._last: tuple[datetime, float] | None = None
+        self._trusts_from = 0.0  # of the monotonic clock
+
+    def is_trusted(self, *, lease: timedelta) -> bool:
+        """Say whether a lease that looks old is; after a step, whoever lives gets one to renew."""
+        at, ticks = self._now(), self._monotonic()
+        if self._last is not None:
+            passed = timedelta(seconds=ticks - self._last[1])
+            if at - self._last[0] - passed > _LARGEST_SLEW:
+                self._trusts_from = ticks + lease.total_seconds()
+        self._last = (at, ticks)
+        return ticks >= self._trusts_from
 
 
 def rescue_jobs(book: Ledger, *, retry: RetryPolicy) -> int:
@@ -89,6 +119,14 @@ def forgive_clock(
         .values(lease_ends_at=far_lease),
         sa.update(OutboxRow)
         .where(OutboxRow.state == OutboxState.WAITING, OutboxRow.run_after > far_wait)
+        .values(run_after=far_wait),
+        # an open question may wait longer; whoever was not asked yet is asked after a second
+        sa.update(OutboxRow)
+        .where(
+            OutboxRow.state == OutboxState.SENT,
+            OutboxRow.commitment_uid.is_(None),
+            OutboxRow.run_after > far_wait,
+        )
         .values(run_after=far_wait),
     )
     for cut in cuts:

@@ -11,6 +11,7 @@ from tests.fakes import Clock
 from tests.worker.queue.makers import LEASE, RETRY, arrival, claimed, result, settled, taken
 from worker.queue.jobs import JobQueue
 from worker.queue.outbox import Outbox
+from worker.queue.rescue import StepWatch
 
 
 def kill_worker(queue: JobQueue, clock: Clock) -> None:
@@ -222,3 +223,66 @@ def test_a_lease_over_the_end_of_summer_time_is_as_long_as_any_other(engine: Eng
     clock.forward(minutes=1)
     assert queue.rescue() == 1
     assert claim.lease_ends_at == before + LEASE
+
+
+def test_a_proof_owed_before_the_clock_was_set_back_is_asked_for_in_time(
+    queue: JobQueue, outbox: Outbox, clock: Clock
+) -> None:
+    settled(queue)
+    for _ in range(2):
+        claim = taken(outbox)
+        uid = f"2.25.1.{claim.job_id}.1"
+        outbox.mark_sent(claim, sop_instance_uid=uid, status=0, confirm_after=timedelta(seconds=1))
+    clock.back(hours=5)
+    queue.rescue(longest_wait=timedelta(minutes=15))
+    clock.forward(minutes=15)
+
+    assert outbox.commitments.due("PACS")
+
+
+def test_a_clock_that_is_set_forward_takes_no_job_from_a_worker_that_lives(
+    queue: JobQueue, clock: Clock
+) -> None:
+    ticks = 0.0
+    watch = StepWatch(now=clock, monotonic=lambda: ticks)
+    queue.receive(arrival())
+    claim = claimed(queue)
+    assert watch.is_trusted(lease=LEASE)
+    clock.forward(minutes=10)  # set forward: by the other clock, no time has passed
+
+    ticks += 15
+    assert not watch.is_trusted(lease=LEASE)
+    queue.renew(claim, lease=LEASE)  # the next sign of life of the worker
+    for _ in range(8):
+        ticks += 15
+        clock.forward(seconds=15)
+        queue.renew(claim, lease=LEASE)
+    assert watch.is_trusted(lease=LEASE)
+
+    assert queue.rescue() == 0
+    queue.settle(claim, result(claim))
+
+
+def test_time_that_passes_is_no_step(clock: Clock) -> None:
+    ticks = 0.0
+    watch = StepWatch(now=clock, monotonic=lambda: ticks)
+    for _ in range(5):
+        assert watch.is_trusted(lease=LEASE)
+        ticks += 15
+        clock.forward(seconds=16)  # a little apart
+    clock.back(minutes=10)
+
+    assert watch.is_trusted(lease=LEASE)
+
+
+def test_the_dead_are_found_one_lease_after_a_step(clock: Clock) -> None:
+    ticks = 0.0
+    watch = StepWatch(now=clock, monotonic=lambda: ticks)
+    watch.is_trusted(lease=LEASE)
+    clock.forward(hours=1)
+    assert not watch.is_trusted(lease=LEASE)
+
+    ticks += LEASE.total_seconds()
+    clock.forward(seconds=LEASE.total_seconds())
+
+    assert watch.is_trusted(lease=LEASE)
