@@ -15,7 +15,6 @@ from schemas.config import Config
 from schemas.errors import BoneAgeError, UsageError
 from worker.cli.options import ConfigOption, all_settings, settings
 
-
 _FOR_US_ALONE = 0o077  # what lies in the storage root are images of patients
 
 
