@@ -48,7 +48,7 @@ def _two_hands(unit: Picture, other: Picture, random: Random) -> Picture:
 
 
 #: kind in the table → how it is made, and the reason that it should be refused for
-_SPOILT: dict[str, tuple[Callable[[Picture, Picture, Random], Picture], RefusalReason]] = {
+SPOILT: dict[str, tuple[Callable[[Picture, Picture, Random], Picture], RefusalReason]] = {
     "made up: two hands": (_two_hands, RefusalReason.BOTH_HANDS),
     "made up: fingertips cut off": (
         lambda unit, _other, random: made_up.without_fingertips(unit, random),
@@ -105,7 +105,7 @@ def _spoilt_rows(
     archive = cohort.open_archive()
     rule = ensemble.manifest.preprocessing
     rows: list[GateRow] = []
-    for name, (make, reason) in _SPOILT.items():
+    for name, (make, reason) in SPOILT.items():
         verdicts = []
         random = np.random.default_rng((SEED, len(rows)))
         for _ in range(MADE_UP):

@@ -206,7 +206,7 @@ def with_implants(unit: Picture, random: Random) -> Picture:
 def shuffled(unit: Picture, random: Random) -> Picture:
     """Return the pieces of a picture in another order: right texture, wrong shape."""
     count = int(random.integers(2, 5))
-    side = unit.shape[0] // count
+    side = min(unit.shape) // count
     tiles = [
         unit[row * side : (row + 1) * side, column * side : (column + 1) * side]
         for row in range(count)
