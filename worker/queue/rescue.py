@@ -43,12 +43,12 @@ class StepWatch:
 
     def is_trusted(self, *, lease: timedelta) -> bool:
         """Say whether a lease that looks old is; after a step, whoever lives gets one to renew."""
-        at, ticks = self._now(), self._monotonic()
+        before, at, ticks = self._monotonic(), self._now(), self._monotonic()
         if self._last is not None:
-            passed = timedelta(seconds=ticks - self._last[1])
-            if at - self._last[0] - passed > _LARGEST_SLEW:
+            longest = timedelta(seconds=ticks - self._last[1])  # a slow answer is no step
+            if at - self._last[0] - longest > _LARGEST_SLEW:
                 self._trusts_from = ticks + lease.total_seconds()
-        self._last = (at, ticks)
+        self._last = (at, before)
         return ticks >= self._trusts_from
 
 

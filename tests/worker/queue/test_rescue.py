@@ -286,3 +286,18 @@ def test_the_dead_are_found_one_lease_after_a_step(clock: Clock) -> None:
     clock.forward(seconds=LEASE.total_seconds())
 
     assert watch.is_trusted(lease=LEASE)
+
+
+def test_a_database_that_is_slow_to_tell_the_time_is_no_step(clock: Clock) -> None:
+    ticks = 0.0
+
+    def slow() -> datetime:
+        nonlocal ticks
+        told = clock()
+        ticks += 30
+        clock.forward(seconds=30)
+        return told
+
+    watch = StepWatch(now=slow, monotonic=lambda: ticks)
+
+    assert all(watch.is_trusted(lease=LEASE) for _ in range(4))
