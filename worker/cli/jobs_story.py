@@ -137,7 +137,7 @@ def _reception_row(one: ReceptionView) -> tuple[str, ...]:
 def _facts(job: JobView, events: Sequence[JobEvent]) -> dict[str, str]:
     stages = (f"{name} {seconds:.1f} s" for name, seconds in stages_of(events).items())
     steps = (f"{name} {ms:.0f} ms" for name, ms in job.timings_ms.items())
-    return {
+    facts = {
         "Job": str(job.job_id),
         "State": job.state.value,
         "Outcome": job.outcome.value if job.outcome else "",
@@ -156,3 +156,4 @@ def _facts(job: JobView, events: Sequence[JobEvent]) -> dict[str, str]:
         "Image": "" if job.image_removed_at is None else "removed by retention",
         "Last error": job.error or "",
     }
+    return {name: value for name, value in facts.items() if value}
