@@ -10,7 +10,7 @@ from tests.models.builders import drawn_hand
 
 def unit_hand(rows: int, columns: int) -> made_up.Picture:
     hand = drawn_hand(rows, columns)
-    return (hand / hand.max()).astype(np.float32)
+    return np.asarray(hand / hand.max(), dtype=np.float32)
 
 
 @pytest.mark.parametrize("shape", [(192, 192), (300, 200), (200, 320)])
