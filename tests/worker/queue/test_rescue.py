@@ -289,13 +289,13 @@ def test_the_dead_are_found_one_lease_after_a_step(clock: Clock) -> None:
 
 
 def test_a_database_that_is_slow_to_tell_the_time_is_no_step(clock: Clock) -> None:
-    ticks = 0.0
+    ticks, delays = 0.0, [30, 0, 30, 0]
 
     def slow() -> datetime:
         nonlocal ticks
-        told = clock()
-        ticks += 30
-        clock.forward(seconds=30)
+        told, delay = clock(), delays.pop(0)
+        ticks += delay
+        clock.forward(seconds=delay)
         return told
 
     watch = StepWatch(now=slow, monotonic=lambda: ticks)
