@@ -87,7 +87,9 @@ class Watch(threading.Thread):
                     self.looks[name].append(look)
             if done >= told + 100:
                 told = done
-                self._tell(f"{done} delivered")
+                last = {name: looks[-1] for name, looks in self.looks.items()}
+                held = ", ".join(f"{n} {look.resident_bytes >> 20}" for n, look in last.items())
+                self._tell(f"{done} delivered; MiB: {held}")
 
 
 def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Findings:
