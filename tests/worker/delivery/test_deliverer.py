@@ -32,6 +32,7 @@ from worker.delivery.scu import VERIFICATION
 from worker.delivery.statuses import retry_policy
 from worker.logs import configure_logging
 from worker.queue.outbox import Outbox
+from worker.reporting.identities import SR_CLASS_UIDS
 from worker.reporting.structured_report import build_structured_report
 
 SR_CLASSES = {ComprehensiveSRStorage, EnhancedSRStorage, BasicTextSRStorage}
@@ -393,6 +394,31 @@ def test_a_class_that_is_refused_by_status_falls_through_to_basic_text(
     assert classes_in(pacs) == {BasicTextSRStorage, SecondaryCaptureImageStorage}
     assert owing.state(job) is JobState.DELIVERED
     assert owing.outbox.accepted_classes("pacs")[ComprehensiveSRStorage] is False
+
+
+LADDER = (SrClass.COMPREHENSIVE_3D, SrClass.COMPREHENSIVE, SrClass.ENHANCED, SrClass.BASIC_TEXT)
+
+
+@pytest.mark.parametrize("refused", range(len(LADDER)))
+@pytest.mark.parametrize("status", [None, 0x0122, 0xA900])
+def test_a_report_goes_in_the_first_class_of_the_whole_ladder_that_is_taken(
+    owing: Owing, pacs: FakePacs, refused: int, status: int | None
+) -> None:
+    """Refused by context or by status, from Comprehensive 3D on: no result is lost on the way."""
+    uids = [SR_CLASS_UIDS[each] for each in LADDER]
+    if status is None:
+        pacs.refuse(*uids[:refused])
+    else:
+        for uid in uids[:refused]:
+            pacs.always_answer(status, sop_class_uid=uid)
+    job, _ = owing.owe("pacs", kinds=[ObjectKind.SR])
+
+    owing.deliver_all(owing.deliverer(peer("pacs", pacs.port, sr_classes=LADDER)))
+
+    assert classes_in(pacs) == {uids[refused]}
+    assert owing.state(job) is JobState.DELIVERED
+    learnt = owing.outbox.accepted_classes("pacs")
+    assert [learnt[uid] for uid in uids[: refused + 1]] == [False] * refused + [True]
 
 
 def test_the_order_of_classes_is_the_destinations(owing: Owing, pacs: FakePacs) -> None:
