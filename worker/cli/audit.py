@@ -114,13 +114,13 @@ def export_events(
         Path | None, typer.Option("--out", metavar="FILE", help="Default: standard output.")
     ] = None,
     to_syslog: Annotated[
-        bool, typer.Option("--to-syslog", help="Send to [audit.syslog] once more, as dicom.")
+        bool, typer.Option("--to-syslog", help="Send to \\[audit.syslog] once more, as dicom.")
     ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Write events as CSV, JSON lines or DICOM audit messages; the export is itself an event.
 
-    `boneage serve` sends new events to the server of [audit.syslog] by itself, as they happen.
+    `boneage serve` sends new events to the audit repository of the settings by itself, as they happen.
 
     Examples: boneage audit export --since 2026-01-01 --out trail.csv;
     boneage audit export --format dicom --job 812

@@ -22,7 +22,7 @@ def run_retention(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove what [retention] says is due; `boneage serve` does so every hour.
+    """Remove what the settings say is due; `boneage serve` does so every hour.
 
     What is not confirmed, not finished, failed, cancelled or quarantined stays, however old it is.
 
