@@ -178,13 +178,14 @@ class KeepRecord(lightning.Callback):
         best = self._record.get("best_watched")
         is_better = not is_final or best is None or metrics[WATCHED] < best
         if is_final and is_better:
-            trainer.save_checkpoint(self._folder.best)  # on every process of a run
+            trainer.save_checkpoint(self._folder.best)  # all processes of a run meet in it
+        # and so all of them must know the best
+        self._record["best_watched"] = metrics[WATCHED] if is_final and is_better else best
         if not trainer.is_global_zero:
             return
         self._record["passes_done"] = trainer.current_epoch + 1
         self._record["finished_at"] = _now()
         if is_better:
-            self._record["best_watched"] = metrics[WATCHED] if is_final else None
             self._keep(pl_module, metrics, size=size)
         self._write_record()
         self._append_pass(metrics, size=size, watched=pl_module.recipe.metric)
@@ -194,7 +195,7 @@ class KeepRecord(lightning.Callback):
         self._record["best_pass"] = self._record["passes_done"]
         self._record["input_size"] = size
         self._record["metrics"] = {
-            name: round(value, 4) for name, value in metrics.items() if name != WATCHED
+            name: round(value, 4) for name, value in metrics.items() if name.startswith("val_")
         }
         error = metrics.get("val_mae_months")
         if error is not None:

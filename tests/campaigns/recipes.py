@@ -8,6 +8,8 @@ The short form, on drawn images, is ``tests/models/training/test_every_recipe.py
 import argparse
 import json
 import math
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -24,6 +26,7 @@ from models.training.archive import decode
 from models.training.cohort import Cohort
 from models.training.places import default_data
 from models.training.recipe_file import list_recipes, read_recipe
+from models.training.run_folder import RunFolder
 from models.training.split import Part
 from models.training.train import train
 
@@ -108,6 +111,38 @@ def try_recipe(name: str, *, cohort: Cohort, runs: Path, effort: Effort) -> Outc
     )
 
 
+def try_two_processes(*, data: Path, runs: Path, effort: Effort) -> Outcome:
+    """Train with two processes that must meet after each pass, as several GPUs do.
+
+    A process that waits for another that never comes does not end by itself: it is ended after ten
+    minutes, and that is the problem.
+    """
+    command = [sys.executable, "-m", "worker", "train", "lite0", "name=two-processes"]
+    changes = [*overrides_for("lite0", effort), "precision=32-true", "threads=1"]
+    places = ["--data", str(data), "--runs", str(runs), "--json"]
+    two = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
+    started = time.perf_counter()
+    problem, value = "", math.nan
+    try:
+        ended = subprocess.run(
+            [*command, *changes, *places, *two], capture_output=True, timeout=600, check=False
+        )
+        problem = ended.stderr.decode()[-200:] if ended.returncode else ""
+    except subprocess.TimeoutExpired:
+        problem = "the processes did not end"
+    record = RunFolder(path=runs / "two-processes").read_record()
+    value = float(record.get("metrics", {}).get("val_mae_months", value))
+    return Outcome(
+        recipe="lite0 in two processes",
+        size=effort.size,
+        images=effort.children,
+        seconds=round(time.perf_counter() - started, 1),
+        metric="val_mae_months",
+        value=round(value, 3),
+        problem=problem,
+    )
+
+
 def run(
     names: Sequence[str], *, data: Path, runs: Path, effort: Effort, console: Console
 ) -> list[Outcome]:
@@ -144,6 +179,8 @@ def main() -> None:
     runs.mkdir(parents=True, exist_ok=True)
     names = given.recipes or list_recipes()
     outcomes = run(names, data=given.data, runs=runs, effort=effort, console=console)
+    if not given.recipes:
+        outcomes.append(try_two_processes(data=given.data, runs=runs, effort=effort))
     table = Table("RECIPE", "PIXELS", "IMAGES", "SECONDS", "METRIC", "VALUE", "PROBLEM", box=None)
     for one in outcomes:
         table.add_row(*(str(value) for value in asdict(one).values()))

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,10 +14,11 @@ from safetensors.torch import load_file
 from models.networks.pretrained import StartWeightsError
 from models.training.annotations import TrainingDataError
 from models.training.cohort import Cohort
-from models.training.module import LossNotFiniteError
-from models.training.run_folder import RunFolder, RunFolderError, list_runs
+from models.training.module import AgeTraining, LossNotFiniteError
+from models.training.recipe_file import read_recipe
+from models.training.run_folder import KeepRecord, RunFolder, RunFolderError, list_runs
 from models.training.train import train
-from tests.models.builders import drawn_hand
+from tests.models.builders import drawn_hand, small_network
 from tests.models.training.cohorts import LIGHTNING_WARNINGS, QUICK, write_cohort, write_recipe
 
 pytestmark = [
@@ -87,6 +89,24 @@ def test_the_best_pass_at_the_final_size_is_kept(cohort: Cohort, tmp_path: Path)
     del errors[1]  # of the smaller size
     assert record["best_pass"] == min(errors, key=lambda one: errors[one])
     assert record["input_size"] == 64
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_process_of_a_run_meets_the_others_in_the_same_passes(
+    rank: int, tmp_path: Path
+) -> None:
+    saved: list[int] = []
+    trainer = SimpleNamespace(sanity_checking=False, is_global_zero=rank == 0)
+    trainer.save_checkpoint = lambda _path: saved.append(trainer.current_epoch)
+    recipe = read_recipe(write_recipe(tmp_path), ["stages=[{passes=4, size=32}]"])
+    module = AgeTraining(small_network(), recipe)
+    keep = KeepRecord(RunFolder(path=tmp_path), {"recipe": recipe.as_dict()}, average=None)
+
+    for trainer.current_epoch, error in enumerate([9.0, 8.0, 8.5, 7.0]):
+        trainer.callback_metrics = {"watched": error, "val_mae_months": error}
+        keep.on_validation_end(trainer, module)  # type: ignore[arg-type]  # what it asks of one
+
+    assert saved == [0, 1, 3]
 
 
 def test_a_run_that_makes_no_progress_ends_early(cohort: Cohort, tmp_path: Path) -> None:
