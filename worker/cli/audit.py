@@ -120,7 +120,7 @@ def export_events(
 ) -> None:
     """Write events as CSV, JSON lines or DICOM audit messages; the export is itself an event.
 
-    `boneage serve` sends new events to the audit repository of the settings by itself, as they happen.
+    `boneage serve` sends new events to the audit repository by itself, as they happen.
 
     Examples: boneage audit export --since 2026-01-01 --out trail.csv;
     boneage audit export --format dicom --job 812

@@ -64,7 +64,7 @@ class RetentionRound:
         removed, failed = self.files.remove(self.files.due())
         files = self.orphans.remove(self._old_spool_orphans())
         folders = self.orphans.remove(self._old_result_orphans())
-        jobs, events = self.records.remove(key=self.key())
+        jobs, events = self.records.remove(key=self.key()) if self.policy.records else (0, 0)
         report = RetentionReport(
             jobs=len(removed),
             files=sum(len(one.paths) for one in removed),
