@@ -1,0 +1,29 @@
+import subprocess
+import sys
+from pathlib import Path
+
+from worker import app
+from worker.operations.configuration import load_config
+
+ROOT = Path(__file__).parents[3]
+SLOW = ("alembic", "numpy", "pydicom", "pynetdicom", "highdicom", "psycopg", "torch")
+
+
+def test_a_list_of_jobs_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    settings = tmp_path / "config.toml"
+    settings.write_text('[storage]\nroot = "storage"\n')
+    app.prepare_database(load_config(settings, environment={}))
+    program = f"""
+import sys
+from worker.cli.application import main
+try:
+    main(["jobs", "list", "--config", {str(settings)!r}])
+except SystemExit as ended:
+    print(ended.code, [name for name in {SLOW!r} if name in sys.modules])
+"""
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+    assert ended.stdout.splitlines()[-1] == "0 []", ended.stdout + ended.stderr
