@@ -138,7 +138,7 @@ def _recipe_of(record: dict[str, Any]) -> Recipe:
 
 
 def _halve(weights: Path, file: Path) -> None:
-    """Write weights in half precision; months move by 0.03 on average, 0.1 at most (48 hands)."""
+    """Write weights in half precision: months move by 0.03, 0.1 at most (48 children)."""
     halved = {
         name: value.to(torch.float16) if value.is_floating_point() else value
         for name, value in load_file(weights).items()
