@@ -102,7 +102,7 @@ def probe_peers(
     """Ask destinations what they accept of our objects; nothing is stored there.
 
     What they say is remembered: `deliver` offers what was taken last. Without a name: all.
-    Exit code 1: one is away, or does not take what its [[peer]] says.
+    Exit code 1: one is away, or does not take what the settings want of it.
 
     Example: boneage peers probe pacs
     """
