@@ -102,8 +102,9 @@ def _multiply(engine: Engine, *, copies: int) -> None:
                 connection.exec_driver_sql(
                     f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), max(id)) FROM {name}"  # noqa: S608 - names of ours
                 )
-    with engine.connect() as connection:
-        connection.exec_driver_sql("ANALYZE")
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:  # as its autovacuum would, by and by
+            connection.exec_driver_sql("ANALYZE")
 
 
 def _shifted(
