@@ -38,18 +38,22 @@ Mask = NDArray[np.bool_]
 
 
 def hand_mask(pixels: Picture, *, rule: PreprocessingRule) -> Mask:
-    """Return the largest bright region, ``(FINE, FINE)``: hand and forearm without markers."""
+    """Return the bright region that fills most of the middle, ``(FINE, FINE)``: hand and forearm.
+
+    Markers are no part of it, nor is a grey frame round the exposed field, unless it touches.
+    """
     working = cv2.resize(to_working_image(pixels, rule=rule), (FINE, FINE))
     grey = (cv2.GaussianBlur(working, (0, 0), 1.0) * 255).astype(np.uint8)
     threshold, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
-    _, labels, regions, _ = cv2.connectedComponentsWithStats(
-        (grey > 0.7 * threshold).astype(np.uint8)
-    )
-    if len(regions) == 1:
+    count, labels = cv2.connectedComponents((grey > 0.7 * threshold).astype(np.uint8))
+    middle = labels[FINE // 4 : -FINE // 4, FINE // 4 : -FINE // 4]
+    pixels_of = np.bincount(middle.ravel(), minlength=count)
+    pixels_of[0] = 0  # label 0 is everything dark
+    if not pixels_of.any():
         return np.ones((FINE, FINE), dtype=np.bool_)
-    largest = 1 + int(regions[1:, cv2.CC_STAT_AREA].argmax())
+    hand = int(pixels_of.argmax())
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * SOFT_EDGE + 1, 2 * SOFT_EDGE + 1))
-    grown = cv2.dilate((labels == largest).astype(np.uint8), disc)
+    grown = cv2.dilate((labels == hand).astype(np.uint8), disc)
     return grown.astype(np.bool_)
 
 
