@@ -17,7 +17,7 @@ from schemas.jobs import Arrival, JobState
 from tests.benchmarks.engines import fastest_milliseconds
 from tests.benchmarks.figures import Aim, Figure
 from tests.builders import another_instance, hand_radiograph
-from worker import app
+from worker.app import databases, queues, readers
 from worker.inference.worker import InferencePolicy, InferenceWorker
 from worker.queue.jobs import JobQueue
 
@@ -54,12 +54,12 @@ def read_images(folder: Path, *, count: int) -> tuple[dict[str, list[float]], li
         Milliseconds of each step by its name, and of the whole from claim to settled, for each.
     """
     config = Config.model_validate({"storage": {"root": str(folder)}})
-    app.prepare_database(config)
-    queue = app.job_queue(config, actor="benchmark")
+    databases.prepare_database(config)
+    queue = queues.job_queue(config, actor="benchmark")
     _fill(folder, queue, count=count + 1)
     worker = InferenceWorker(
         queue,
-        app.image_reader(config, installation_id="benchmark", device="cpu"),
+        readers.image_reader(config, installation_id="benchmark", device="cpu"),
         root=folder,
         policy=InferencePolicy(
             rules=IntakeSection().rule, peers=(PACS,), lease=timedelta(minutes=5), poll_seconds=1

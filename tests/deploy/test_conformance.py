@@ -21,7 +21,7 @@ from schemas.config import Config, ListenerSection, PeerSection, StorageSection
 from tests.deploy.programs import DEPLOY, told
 from tests.worker.listener.sending import association
 from tests.worker.queue.makers import RETRY
-from worker import app
+from worker.app import clock, databases, identities
 from worker.delivery.scu import open_association
 from worker.listener.scp import Listener
 from worker.listener.spool import Spool
@@ -65,13 +65,13 @@ def stated(text: str) -> set[Context]:
 def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
     root = tmp_path_factory.mktemp("listener")
     config = Config(storage=StorageSection(root=root))
-    app.prepare_database(config)
-    engine = app.engine(config)
+    databases.prepare_database(config)
+    engine = databases.engine(config)
     running = Listener(
         ListenerSection(port=0),
         peers=[PeerSection(name="tester", ae_title="TESTER")],
         spool=Spool(config.storage),
-        queue=JobQueue(engine, now=app.now, actor="listen", release="r1", retry=RETRY),
+        queue=JobQueue(engine, now=clock.now, actor="listen", release="r1", retry=RETRY),
     )
     running.start()
     yield running
@@ -186,7 +186,7 @@ def test_nothing_is_read_that_is_not_named() -> None:
 def test_the_statement_in_the_repository_is_that_of_the_code() -> None:
     written = (DEPLOY / "conformance.md").read_text(encoding="utf-8")
 
-    assert written == statement(Config(), version=app.software_version()), (
+    assert written == statement(Config(), version=identities.software_version()), (
         "run `boneage conformance --config /dev/null --out deploy/conformance.md`"
     )
 

@@ -17,7 +17,7 @@ from tests.deploy.programs import DEPLOY, told
 from tests.orthanc import require_program
 from tests.worker.http.conftest import Room
 from tests.worker.queue.makers import arrival, claimed, result
-from worker import app
+from worker.app import clock, databases, web
 from worker.queue.periodic import PeriodicRuns
 
 PROMETHEUS = DEPLOY / "prometheus"
@@ -63,10 +63,10 @@ def test_every_alert_has_a_test() -> None:
 def exposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The names of every metric, from the real /metrics of a worker that has seen everything."""
     config = Config(storage=StorageSection(root=tmp_path), http=HttpSection(enabled=True))
-    app.prepare_database(config)
-    engine = app.engine(config)
+    databases.prepare_database(config)
+    engine = databases.engine(config)
     room = Room(root=tmp_path, engine=engine, config=config)
-    monkeypatch.setattr(app, "_utc_now", room.clock)
+    monkeypatch.setattr(clock, "utc_now", room.clock)
     room.fill()
     room.queue.receive(arrival("2.1", calling_ae=CONSTANCY_AE))
     claim = claimed(room.queue)
@@ -74,7 +74,7 @@ def exposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         claim = claimed(room.queue)
     room.queue.settle(claim, result(claim, is_phantom=True, orders=()))
     PeriodicRuns(room.engine, now=room.clock).note("backup", is_success=False)
-    with TestClient(app.http_application(config)) as client:
+    with TestClient(web.http_application(config)) as client:
         families = list(text_string_to_metric_families(client.get("/metrics").text))
     engine.dispose()
     samples = {sample.name for family in families for sample in family.samples}

@@ -15,7 +15,7 @@ import worker
 from schemas.config import Config, HttpSection, StorageSection
 from tests.deploy.programs import DEPLOY
 from tests.test_house_rules import all_errors, modules_of
-from worker import app
+from worker.app import databases, web
 
 ROOT = DEPLOY.parent
 RUNBOOK = (DEPLOY / "docs" / "runbook.md").read_text(encoding="utf-8")
@@ -88,8 +88,8 @@ def test_every_kind_of_notice_has_a_section() -> None:
 
 def test_every_check_of_the_health_has_a_section(tmp_path: Path) -> None:
     config = Config(storage=StorageSection(root=tmp_path), http=HttpSection(enabled=True))
-    app.prepare_database(config)
-    with TestClient(app.http_application(config)) as client:
+    databases.prepare_database(config)
+    with TestClient(web.http_application(config)) as client:
         answers = [client.get(address).json() for address in ("/healthz", "/readyz")]
     names = {f"check:{check['name']}" for answer in answers for check in answer["checks"]}
 

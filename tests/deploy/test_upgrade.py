@@ -13,8 +13,8 @@ from schemas.jobs import JobState, Outcome
 from schemas.refusals import IgnoreReason
 from tests.worker.queue.makers import RETRY, arrival, claimed, send_all, settled
 from tests.worker.queue.postgresql import Server, running_server
-from worker import app
-from worker.app import now
+from worker.app import databases
+from worker.app.clock import now
 from worker.queue.audit import AuditTrail
 from worker.queue.database import (
     check,
@@ -134,8 +134,8 @@ def test_a_schema_that_went_back_is_refused_until_it_is_upgraded(lived_in: Engin
 
 def test_the_way_back_is_backed_up_as_well(tmp_path: Path) -> None:
     config = Config(storage=StorageSection(root=tmp_path))
-    app.prepare_database(config)
-    engine = app.unchecked_engine(config)
+    databases.prepare_database(config)
+    engine = databases.unchecked_engine(config)
     settled(queue_of(engine))
     downgrade(engine, FIRST, backup_folder=tmp_path / "backups")
     engine.dispose()

@@ -13,7 +13,7 @@ from typing import Any, Self
 from schemas.config import Config, PeerSection
 from schemas.jobs import JobState, JobView
 from tests.orthanc import free_port, wait_for
-from worker import app
+from worker.app import queues
 from worker.operations.configuration import load_config
 from worker.operations.peer import send_files
 
@@ -130,11 +130,11 @@ class RunningWorker:
 
     def jobs(self, *states: JobState) -> list[JobView]:
         """Return its jobs, as an operator sees them."""
-        return app.operator_queue(self.config()).jobs(states=states)
+        return queues.operator_queue(self.config()).jobs(states=states)
 
     def wait_for_jobs(self, state: JobState, *, count: int, limit_seconds: float = 300) -> None:
         """Return when at least ``count`` jobs are in ``state``."""
-        queue = app.operator_queue(self.config())
+        queue = queues.operator_queue(self.config())
         wait_for(
             lambda: len(queue.jobs(states=(state,))) >= count,
             limit_seconds=limit_seconds,

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from models.release.manifest import read_manifest
 from schemas.config import Config
 from tests.viewers.ohif import Look, browse, open_in_ohif, require_viewer, viewing_orthanc
-from worker import app
+from worker.app import readers, releases
 from worker.operations.demo import phantom_file
 from worker.operations.estimation import read_file, write_objects
 
@@ -23,9 +23,9 @@ def main() -> None:
     config = Config()
     with TemporaryDirectory() as name:
         folder = Path(name)
-        release = app.release_folder(config)
+        release = releases.release_folder(config)
         image = phantom_file(folder, read_manifest(release)[0].phantom).path
-        reader = app.image_reader(config, installation_id="screenshots", device="cpu")
+        reader = readers.image_reader(config, installation_id="screenshots", device="cpu")
         written = write_objects(read_file(image, reader, sex=None), folder)
         _shrink(written[2], DOCS / "page.png")
         with viewing_orthanc(folder / "orthanc") as pacs:

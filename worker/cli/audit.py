@@ -37,10 +37,10 @@ def list_events(
 
     Examples: boneage audit list --job 812; boneage audit list --event requeued --since 2026-01-31
     """
-    from worker import app
+    from worker.app import audit
     from worker.operations.records import event_record
 
-    events = app.audit_trail(settings(config)).list(wanted, limit=limit)
+    events = audit.audit_trail(settings(config)).list(wanted, limit=limit)
     if as_json:
         print_json([event_record(event) for event in events])
         return
@@ -73,10 +73,10 @@ def show_event(
 
     Example: boneage audit show 4711
     """
-    from worker import app
+    from worker.app import audit
     from worker.operations.records import event_record
 
-    event, subject, sealed = app.audit_trail(settings(config)).event(event_id)
+    event, subject, sealed = audit.audit_trail(settings(config)).event(event_id)
     if as_json:
         seal = {
             "position": sealed.position if sealed else None,
@@ -125,23 +125,23 @@ def export_events(
     Examples: boneage audit export --since 2026-01-01 --out trail.csv;
     boneage audit export --format dicom --job 812
     """
-    from worker import app
+    from worker.app import audit, queues
     from worker.operations.audit_export import written
     from worker.operations.syslog import NoRepositoryError
 
     checked = settings(config)
-    trail, source = app.audit_trail(checked), app.audit_source(checked)
+    trail, source = audit.audit_trail(checked), audit.audit_source(checked)
     form = ExportForm.DICOM if to_syslog else form
     target = str(out or "standard output")
     if to_syslog:
         if not checked.audit.syslog.host:
             raise NoRepositoryError
         target = f"{checked.audit.syslog.host}:{checked.audit.syslog.port}"
-    app.operator_desk(checked).record_event(  # before: what is read and cut off was read
+    queues.operator_desk(checked).record_event(  # before: what is read and cut off was read
         event="audit_exported", reason=target, detail={"format": form.value}
     )
     if to_syslog:
-        count = app.send_to_repository(checked, trail.all(wanted))
+        count = audit.send_to_repository(checked, trail.all(wanted))
     else:
         count = _write_lines(written(trail.all(wanted), form, source=source), out)
     print(f"{count} events were written to {target}.", file=sys.stderr)
@@ -175,10 +175,10 @@ def verify(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     Example: boneage audit verify
     """
-    from worker import app
+    from worker.app import audit
 
     checked = settings(config)
-    trail, seal = app.audit_trail(checked), app.audit_seal(checked)
+    trail, seal = audit.audit_trail(checked), audit.audit_seal(checked)
     last = _last_seal(trail, seal.key(), seal.anchor)  # before: what is verified reaches so far
     problems = trail.verify(seal.key(), seal.anchor)
     if as_json:
@@ -203,11 +203,11 @@ def seal_now(*, config: ConfigOption = None) -> None:
 
     Example: boneage audit seal
     """
-    from worker import app
+    from worker.app import audit
 
     checked = settings(config)
-    seal = app.audit_seal(checked)
-    count = app.audit_trail(checked).seal(seal.key(), seal.anchor)
+    seal = audit.audit_seal(checked)
+    count = audit.audit_trail(checked).seal(seal.key(), seal.anchor)
     print(f"{count} events were sealed.")
 
 

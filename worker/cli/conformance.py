@@ -20,10 +20,10 @@ def conformance(
     In the order of PS3.2: SOP classes, transfer syntaxes, statuses, time-outs, templates, codes.
     Example: boneage conformance --out conformance.md
     """
-    from worker import app
+    from worker.app import identities
     from worker.operations.conformance.statement import statement
 
-    text = statement(settings(config), version=app.software_version())
+    text = statement(settings(config), version=identities.software_version())
     if out is None:
         print(text, end="")
         return

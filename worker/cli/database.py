@@ -17,11 +17,13 @@ def upgrade_database(*, config: ConfigOption = None) -> None:
 
     Example: boneage db upgrade
     """
-    from worker import app
+    from worker.app import databases
     from worker.queue.database import upgrade
 
     checked = settings(config)
-    revision = upgrade(app.unchecked_engine(checked), backup_folder=app.backup_folder(checked))
+    revision = upgrade(
+        databases.unchecked_engine(checked), backup_folder=databases.backup_folder(checked)
+    )
     print(f"The database has schema {revision}.")
 
 
@@ -39,7 +41,7 @@ def downgrade_database(
 
     Example: boneage db downgrade 0001
     """
-    from worker import app
+    from worker.app import databases
     from worker.queue.database import downgrade, revisions
 
     checked = settings(config)
@@ -47,8 +49,8 @@ def downgrade_database(
         known = ", ".join(revisions())
         raise typer.BadParameter(f"there is no schema {revision}; known: {known}")
     confirm(f"Bring the database back to schema {revision}? Is the worker stopped?", yes=yes)
-    engine = app.unchecked_engine(checked)
-    found = downgrade(engine, revision, backup_folder=app.backup_folder(checked))
+    engine = databases.unchecked_engine(checked)
+    found = downgrade(engine, revision, backup_folder=databases.backup_folder(checked))
     print(f"The database has schema {found}. Install the software that belongs to it.")
 
 
@@ -58,10 +60,10 @@ def check_database(*, config: ConfigOption = None, as_json: JsonOption = False) 
 
     Example: boneage db check
     """
-    from worker import app
+    from worker.app import databases
     from worker.queue.database import check
 
-    problems = check(app.engine(settings(config)))
+    problems = check(databases.engine(settings(config)))
     if as_json:
         print_json(list(problems))
     else:
@@ -82,11 +84,11 @@ def backup_database(
 
     Example: boneage db backup --to /mnt/backup
     """
-    from worker import app
+    from worker.app import databases
     from worker.queue.database import backup
 
     checked = settings(config)
-    path = backup(app.engine(checked), to or app.backup_folder(checked))
+    path = backup(databases.engine(checked), to or databases.backup_folder(checked))
     print(f"The back-up is {path}.")
 
 
@@ -105,14 +107,14 @@ def restore_database(
 
     Example: boneage db restore var/backups/boneage-20260131T030000000Z.sqlite
     """
-    from worker import app
+    from worker.app import databases, queues
     from worker.queue.database import check, require_current_schema
     from worker.queue.restore import restore
 
     checked = settings(config)
-    engine = app.unchecked_engine(checked)
+    engine = databases.unchecked_engine(checked)
     confirm("Replace the database? What was done after the back-up is forgotten.", yes=yes)
-    old = restore(engine, backup, set_aside=app.backup_folder(checked))
+    old = restore(engine, backup, set_aside=databases.backup_folder(checked))
     if old is not None:
         print(f"The old database is {old}.")
     require_current_schema(engine)
@@ -120,5 +122,5 @@ def restore_database(
     print("\n".join(problems) or "The database is restored, sound, and has the right schema.")
     if problems:
         raise typer.Exit(1)
-    found = app.recover_spool(checked, app.operator_queue(checked))
+    found = queues.recover_spool(checked, queues.operator_queue(checked))
     print(f"Images in the spool that the back-up did not know: {found}, queued again.")

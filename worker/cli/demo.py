@@ -66,10 +66,10 @@ def _run(
 ) -> "tuple[list[DemoResult], Phantom | None]":
     """Return what came back, and the phantom's known answer where the phantom was sent."""
     from models.release.manifest import read_manifest
-    from worker import app
+    from worker.app import releases
     from worker.operations.demo import Demo, image_file, phantom_file
 
-    release = app.release_folder(config)
+    release = releases.release_folder(config)
     phantom = None if sources else read_manifest(release)[0].phantom
     to_send = folder / "modality"
     prepared = [

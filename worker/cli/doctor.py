@@ -52,11 +52,11 @@ def _settings(config: Path | None) -> "list[Finding]":
 
 
 def _examine(config: Path | None) -> "list[Finding]":
-    from worker import app
+    from worker.app import operators
     from worker.operations.findings import examine
 
     found: list[Finding] = []
-    waiting: list[Examination] = list(app.examinations(all_settings(config).config))
+    waiting: list[Examination] = list(operators.examinations(all_settings(config).config))
     with progress_bar() as bar:
         task = bar.add_task("Looking", total=len(waiting))
         for examination, results in zip(waiting, examine(waiting), strict=True):

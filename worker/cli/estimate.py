@@ -43,14 +43,14 @@ def estimate(
 
     Examples: boneage estimate hand.dcm; boneage estimate hand.png --sex F --json --out results
     """
-    from worker import app
+    from worker.app import readers
     from worker.operations.estimation import read_file, reading_record, write_objects
 
     checked = settings(config)
     records: list[Record] = []
     with progress_bar() as bar:
         loading = bar.add_task("Loading the release", total=None)
-        reader = app.image_reader(
+        reader = readers.image_reader(
             checked,
             installation_id="estimate",
             device=device or checked.inference.devices[0],

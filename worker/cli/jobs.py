@@ -39,11 +39,11 @@ def list_jobs(
     boneage jobs list --accession A4711;
     boneage jobs list --json | jq '.[] | select(.outcome == "refused")'
     """
-    from worker import app
+    from worker.app import queues
     from worker.operations.records import job_record
 
     checked = settings(config)
-    desk = app.operator_desk(checked)
+    desk = queues.operator_desk(checked)
     fits = wanted.resolve(checked)
     jobs = desk.find(fits, limit=limit)
     if as_json:
@@ -76,11 +76,11 @@ def show_job(
 
     Examples: boneage jobs show 812; boneage jobs show 812 --open
     """
-    from worker import app
+    from worker.app import queues
     from worker.operations.records import event_record, job_record, reception_record
 
     checked = settings(config)
-    queue = app.operator_desk(checked)
+    queue = queues.operator_desk(checked)
     job, events = queue.job(job_id), queue.events(job_id)
     if is_opened:
         _open(checked.storage.root, job, out, as_json=as_json)

@@ -96,15 +96,15 @@ def requeue_jobs(
     Examples: boneage jobs requeue 812 --deliver-only --reason "PACS was down";
     boneage jobs requeue --state failed --since 2026-01-31 --reason "disk was full"
     """
-    from worker import app
+    from worker.app import queues, releases
 
     checked = settings(config)
-    if release is not None and release != (served := app.release(checked).name):
+    if release is not None and release != (served := releases.release(checked).name):
         raise OtherReleaseError(asked=release, served=served)
     if release is not None and deliver_only:
         message = "what is only sent again is not read by any release"
         raise typer.BadParameter(message, param_hint="--release")
-    desk = app.operator_desk(checked)
+    desk = queues.operator_desk(checked)
     after = JobState.DELIVERING if deliver_only else JobState.QUEUED
     change = Change(
         what="send the same objects again" if deliver_only else "estimate again",
@@ -131,10 +131,10 @@ def cancel_jobs(
     Examples: boneage jobs cancel 812 --reason "test image";
     boneage jobs cancel --calling-ae TESTMODALITY --state queued --reason "a test"
     """
-    from worker import app
+    from worker.app import queues
 
     checked = settings(config)
-    desk = app.operator_desk(checked)
+    desk = queues.operator_desk(checked)
     change = Change(
         what="stop; what was not sent stays here",
         obstacle=lambda job: _move_obstacle(job, after=JobState.CANCELLED),
@@ -151,11 +151,11 @@ def reindex_jobs(*, config: ConfigOption = None) -> None:
 
     Example: boneage jobs reindex
     """
-    from worker import app
+    from worker.app import search
 
     checked = settings(config)
-    app.search_index(checked).forget()
-    print(f"{app.index_images(checked)} images can be found by accession number and patient ID.")
+    search.search_index(checked).forget()
+    print(f"{search.index_images(checked)} images can be found by accession number and patient ID.")
 
 
 def _chosen(

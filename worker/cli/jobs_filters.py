@@ -57,10 +57,10 @@ class JobFilterOptions:
         )
 
     def _hashes(self, config: Config) -> tuple[str | None, str | None]:
-        from worker import app
+        from worker.app import search
 
-        app.index_images(config)  # what came in the last seconds is found, too
-        index = app.search_index(config)
+        search.index_images(config)  # what came in the last seconds is found, too
+        index = search.search_index(config)
         hashes = (
             index.accession_hash(self.accession or ""),
             index.patient_id_hash(self.patient_id or ""),

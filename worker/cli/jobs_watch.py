@@ -44,10 +44,10 @@ def watch_jobs(
 
     Examples: boneage jobs watch --state failed; boneage jobs watch --json | jq .counts
     """
-    from worker import app
+    from worker.app import queues
 
     checked = settings(config)
-    desk = app.operator_desk(checked)
+    desk = queues.operator_desk(checked)
     fits = wanted.resolve(checked)
     looks = _looks(every=every, once=once)
     with suppress(KeyboardInterrupt):

@@ -125,7 +125,7 @@ def probe_peers(
 
 
 def _probe_record(config: Config, name: str) -> dict[str, Any]:
-    from worker import app
+    from worker.app import operators
     from worker.operations.probing import names_of, probe, shortcomings
 
     peer = named_peer(config, name)
@@ -147,7 +147,7 @@ def _probe_record(config: Config, name: str) -> dict[str, Any]:
         "milliseconds": round(found.milliseconds, 1),
         "accepted": names_of(found),
         "lacks": list(shortcomings(peer, found)),
-        "is_remembered": app.remember_probe(config, found),
+        "is_remembered": operators.remember_probe(config, found),
     }
 
 

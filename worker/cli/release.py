@@ -32,9 +32,9 @@ def list_them(*, config: ConfigOption = None, as_json: JsonOption = False) -> No
     Example: boneage release list
     """
     from models.release.manifest import find_release, list_releases, read_manifest
-    from worker import app
+    from worker.app import releases
 
-    in_use = app.release(settings(config)).name
+    in_use = releases.release(settings(config)).name
     manifests = [read_manifest(find_release(name))[0] for name in list_releases()]
     if as_json:
         print_json([_summary(one) | {"in_use": one.name == in_use} for one in manifests])
@@ -64,9 +64,9 @@ def show(
     Example: boneage release show
     """
     from models.release.manifest import find_release, read_manifest
-    from worker import app
+    from worker.app import releases
 
-    folder = find_release(name) if name else app.release_folder(settings(config))
+    folder = find_release(name) if name else releases.release_folder(settings(config))
     manifest, identity = read_manifest(folder)
     if as_json:
         print_json({"digest": identity.digest} | manifest.model_dump(mode="json"))
@@ -114,9 +114,9 @@ def verify(
     Example: boneage release verify
     """
     from models.release.manifest import verify_release
-    from worker import app
+    from worker.app import releases
 
-    identity = verify_release(name or app.release_folder(settings(config)))
+    identity = verify_release(name or releases.release_folder(settings(config)))
     if as_json:
         digest = identity.digest
         print_json({"name": identity.name, "version": identity.version, "digest": digest})
@@ -140,14 +140,14 @@ def use(
     Example: boneage release use rsna-2026.1 --reason "validated on our own images"
     """
     from models.release.manifest import find_release, read_manifest, verify_release
-    from worker import app
+    from worker.app import operators, readers, releases
     from worker.operations.release_choice import choose_release
 
     found = all_settings(config)
-    before = app.release_name(found.config) or "none"
+    before = releases.release_name(found.config) or "none"
     verify_release(name)
     manifest, identity = read_manifest(find_release(name))
-    deviation = app.phantom_deviation(found.config, name)
+    deviation = readers.phantom_deviation(found.config, name)
     tolerance = manifest.phantom.tolerance_months
     print(f"Release {identity.name}, version {identity.version}: whole, {_overall(manifest)}.")
     print(f"The phantom came out {deviation:+.3f} months from its known value (± {tolerance:.2f}).")
@@ -155,7 +155,7 @@ def use(
         raise typer.Exit(1)
     confirm(f"Read new images with {name} in place of {before}, from the next start on?", yes=yes)
     choose_release(name, file=found.file, environment=os.environ)
-    app.note_release(found.config, before=before, after=name, reason=reason)
+    operators.note_release(found.config, before=before, after=name, reason=reason)
     print(f"{found.file} says so now. Restart `boneage serve`; then `boneage selftest`.")
 
 

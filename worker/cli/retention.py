@@ -28,10 +28,10 @@ def run_retention(
 
     Examples: boneage retention run --dry-run; boneage retention run --yes
     """
-    from worker import app
+    from worker.app import identities, retention
 
     checked = settings(config)
-    round_ = app.retention_round(checked, actor=app.operator())
+    round_ = retention.retention_round(checked, actor=identities.operator())
     report = round_.preview()
     if dry_run or not _is_anything(report):
         _print(report, as_json=as_json, title="Due now" if dry_run else "Nothing is due")

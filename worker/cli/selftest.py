@@ -53,12 +53,12 @@ def selftest(
 
     Examples: boneage selftest; boneage selftest --to pacs
     """
-    from worker import app
+    from worker.app import health, identities, queues
 
     checked = settings(config)
     peer = named_peer(checked, to) if to is not None else None
-    queue = app.job_queue(checked, actor=app.operator())
-    check = app.constancy_check(checked, queue)
+    queue = queues.job_queue(checked, actor=identities.operator())
+    check = health.constancy_check(checked, queue)
     started = time.monotonic()
     uid = check.begin(to=peer)
     job = _come_round(queue, uid, wait_seconds=wait_seconds)

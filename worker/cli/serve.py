@@ -58,7 +58,7 @@ def serve(
 
     Examples: boneage serve --config /etc/boneage/config.toml; boneage serve --only listen
     """
-    from worker import app
+    from worker.app import databases, processes
     from worker.operations.stopping import stop_on_signals, stop_with_parent
 
     os.umask(_FOR_US_ALONE)
@@ -67,8 +67,8 @@ def serve(
     if supervised:
         stop_with_parent(stop)
     else:
-        app.prepare_database(checked)
-    names = chosen_processes(only or (), known=app.process_names(checked))
+        databases.prepare_database(checked)
+    names = chosen_processes(only or (), known=processes.process_names(checked))
     if len(names) > 1:
         raise typer.Exit(_supervise(checked, names, config=config, stop=stop))
     settings(config, process=names[0])
@@ -109,7 +109,7 @@ def chosen_processes(only: Sequence[str], *, known: Sequence[str]) -> tuple[str,
 def _supervise(
     checked: Config, names: Sequence[str], *, config: Path | None, stop: threading.Event
 ) -> int:
-    from worker import app
+    from worker.app import processes
     from worker.operations.presence import presence
     from worker.operations.supervisor import ProcessSpec, Supervisor
 
@@ -117,7 +117,7 @@ def _supervise(
     base = (sys.executable, "-m", "worker", "serve", "--supervised", *chosen)
     specs = [ProcessSpec(name=name, command=(*base, "--only", name)) for name in names]
     supervisor = Supervisor(specs)
-    live = app.live_settings(
+    live = processes.live_settings(
         checked, load=lambda: _checked(config, supervised=False), is_audited=True
     )
     live.follow(lambda _config: supervisor.pass_on(signal.SIGHUP))
@@ -130,15 +130,15 @@ def _run(
     checked: Config, name: str, *, stop: threading.Event, config: Path | None, supervised: bool
 ) -> None:
     """Run one process; its end by an error is a line in the log, and exit code 1 or 2."""
-    from worker import app
+    from worker.app import identities, processes
     from worker.logs import log
     from worker.operations.presence import presence
 
-    log.info("process.started", name=name, version=app.software_version())
+    log.info("process.started", name=name, version=identities.software_version())
     held = nullcontext() if supervised else presence(checked.storage.root, name)
     try:
         with held:
-            app.run_process(
+            processes.run_process(
                 checked,
                 name,
                 stop,

@@ -14,7 +14,7 @@ from tests.campaigns.faults.launch import LAUNCHER, Plan, set_clock
 from tests.campaigns.faults.sending import SENDERS
 from tests.orthanc import Modality, Orthanc, free_port, wait_for
 from tests.system.running import RunningWorker
-from worker import app
+from worker.app import databases
 
 PACS = "pacs"
 PROCESSES = ("listen", "infer", "deliver", "schedule")
@@ -105,7 +105,7 @@ class House(RunningWorker):
 
     @contextmanager
     def engine(self) -> Iterator[Engine]:
-        opened = app.engine(self.config())
+        opened = databases.engine(self.config())
         try:
             yield opened
         finally:

@@ -22,7 +22,7 @@ from schemas.config import Config
 from schemas.jobs import RetryPolicy
 from tests.campaigns.faults.points import POINTS, Trap
 from tests.campaigns.faults.warm import WarmProcess
-from worker import app
+from worker.app import clock, identities, processes, readers, releases
 from worker.cli import main as boneage
 from worker.logs import log
 from worker.operations import supervisor
@@ -123,14 +123,14 @@ def _use_stub(plan: Plan) -> None:
         del device
         return estimate.ImageReader(
             estimator=stub(before_read=lambda: time.sleep(plan.estimate_seconds)),
-            profile=app.site_profile(config),
+            profile=releases.site_profile(config),
             installation_id=installation_id,
-            software_version=app.software_version(),
-            now=app.now,
+            software_version=identities.software_version(),
+            now=clock.now,
         )
 
     estimate.draw_page = small_page  # type: ignore[attr-defined] # where the module looks for it
-    app.image_reader = reader
+    readers.image_reader = reader
 
 
 def _import_everything() -> None:
@@ -142,7 +142,7 @@ def _import_everything() -> None:
 
 
 def _use_short_leases(plan: Plan) -> None:
-    run = app.run_process
+    run = processes.run_process
 
     def run_with_short_leases(config: Config, name: str, stop: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
         lease = {"lease_seconds": plan.lease_seconds}
@@ -152,7 +152,7 @@ def _use_short_leases(plan: Plan) -> None:
         }
         run(config.model_copy(update=sections), name, stop, **more)
 
-    app.run_process = run_with_short_leases
+    processes.run_process = run_with_short_leases
 
 
 def main(folder: Path, arguments: Sequence[str]) -> None:
@@ -162,8 +162,8 @@ def main(folder: Path, arguments: Sequence[str]) -> None:
         time.tzset()
     # where `serve` looks for it
     supervisor.Supervisor = WarmSupervisor if plan.is_warm else QuickSupervisor  # type: ignore[misc]
-    clock = _Clock(folder / CLOCK)
-    app.now, app._utc_now = clock.local, clock.utc  # noqa: SLF001 - the one door for time
+    moved = _Clock(folder / CLOCK)
+    clock.now, clock.utc_now = moved.local, moved.utc  # the one door for time
     _use_short_leases(plan)
     names = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--only"]
     process = names[0].partition(":")[0] if len(names) == 1 else "serve"

@@ -18,7 +18,7 @@ from schemas.images import Sex
 from schemas.jobs import Arrival, DestinationView, ObjectKind, OutboxState
 from tests.builders import hand_radiograph, write_file
 from tests.fakes import FakePacs
-from worker import app
+from worker.app import audit, databases, queues
 from worker.cli.application import application
 from worker.cli.jobs_story import destination_row
 from worker.cli.output import local_time
@@ -71,7 +71,7 @@ class Site:
         return ended
 
     def queue(self) -> JobQueue:
-        return app.operator_queue(load_config(self.settings, environment={}))
+        return queues.operator_queue(load_config(self.settings, environment={}))
 
     def receive(self, uid: str = "1.2.3") -> None:
         self.queue().receive(
@@ -97,7 +97,7 @@ def bare_site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def site(bare_site: Site) -> Site:
-    app.prepare_database(load_config(bare_site.settings, environment={}))
+    databases.prepare_database(load_config(bare_site.settings, environment={}))
     return bare_site
 
 
@@ -152,7 +152,7 @@ def test_no_help_text_loses_what_stands_in_brackets(monkeypatch: pytest.MonkeyPa
 def test_an_operators_commands_do_not_load_torch() -> None:
     program = """
 import sys
-from worker import app
+from worker.app import operators, processes
 from worker.cli.application import application
 import worker.listener.process, worker.delivery.deliverer, worker.queue.jobs
 from models.release.manifest import newest_release
@@ -266,7 +266,7 @@ def test_a_change_stands_in_the_trail_with_reason_and_operator(site: Site) -> No
 
 def test_an_event_that_was_changed_is_found(site: Site) -> None:
     site.receive()
-    app.audit_seal(load_config(site.settings, environment={})).make_key()
+    audit.audit_seal(load_config(site.settings, environment={})).make_key()
     site.run("audit", "seal")
     assert "whole" in site.run("audit", "verify").stdout
     engine = sa.create_engine(f"sqlite:///{site.folder / 'storage' / 'boneage.sqlite'}")
@@ -281,7 +281,7 @@ def test_an_event_that_was_changed_is_found(site: Site) -> None:
 
 def test_verifying_says_how_recent_the_last_seal_is(site: Site) -> None:
     site.receive()
-    app.audit_seal(load_config(site.settings, environment={})).make_key()
+    audit.audit_seal(load_config(site.settings, environment={})).make_key()
     assert "No seal is known" in site.run("audit", "verify").stdout
     site.run("audit", "seal")
 
@@ -297,7 +297,7 @@ def test_verifying_says_how_recent_the_last_seal_is(site: Site) -> None:
 
 
 def test_an_anchor_that_is_damaged_is_listed_and_proves_nothing(site: Site) -> None:
-    seal = app.audit_seal(load_config(site.settings, environment={}))
+    seal = audit.audit_seal(load_config(site.settings, environment={}))
     site.receive()
     seal.make_key()
     site.run("audit", "seal")

@@ -1,7 +1,7 @@
 import pytest
 
 from schemas.config import Config
-from worker.app import process_names
+from worker.app.processes import process_names
 from worker.cli.serve import NoSuchProcessError, ProcessSwitchedOffError, chosen_processes
 
 TWO_GPUS = process_names(Config.model_validate({"inference": {"devices": ["cuda:0", "cuda:1"]}}))

@@ -2,7 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from worker import app
+from worker.app import databases
 from worker.operations.configuration import load_config
 
 ROOT = Path(__file__).parents[3]
@@ -12,7 +12,7 @@ SLOW = ("alembic", "numpy", "pydicom", "pynetdicom", "highdicom", "psycopg", "to
 def test_a_list_of_jobs_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
     settings = tmp_path / "config.toml"
     settings.write_text('[storage]\nroot = "storage"\n')
-    app.prepare_database(load_config(settings, environment={}))
+    databases.prepare_database(load_config(settings, environment={}))
     program = f"""
 import sys
 from worker.cli.application import main

@@ -16,7 +16,7 @@ from schemas.jobs import Outcome
 from schemas.refusals import IgnoreReason
 from tests.fakes import Clock
 from tests.worker.queue.makers import RETRY, arrival, claimed, send_all, settled, taken
-from worker import app
+from worker.app import clock, web
 from worker.http.server import HttpServer
 from worker.queue.database import DATABASE_FILE, open_engine, sqlite_url, upgrade
 from worker.queue.jobs import JobQueue
@@ -107,12 +107,12 @@ def serve() -> Iterator[Serve]:
 def client_without_database(room: Room, serve: Serve) -> httpx.Client:
     """A client of a server whose database does not answer."""
     away = DatabaseSection(url="postgresql+psycopg://boneage@/x?host=/nowhere")
-    return serve(app.http_application(room.config.model_copy(update={"database": away})))
+    return serve(web.http_application(room.config.model_copy(update={"database": away})))
 
 
 @pytest.fixture
 def client(room: Room, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
     """A client without the token, of the application as the process serves it."""
-    monkeypatch.setattr(app, "_utc_now", room.clock)
-    monkeypatch.setattr(app, "now", room.clock)
-    return serve(app.http_application(room.config))
+    monkeypatch.setattr(clock, "utc_now", room.clock)
+    monkeypatch.setattr(clock, "now", room.clock)
+    return serve(web.http_application(room.config))

@@ -9,7 +9,7 @@ from schemas.phantom import CONSTANCY_AE
 from tests.worker.http.conftest import Room
 from tests.worker.http.test_metrics import samples, value
 from tests.worker.queue.makers import arrival, claimed, result, send_all, settled
-from worker import app
+from worker.app import health
 from worker.health.graphics import GraphicsCard, graphics_cards
 from worker.queue.echoes import Echoes
 
@@ -18,7 +18,7 @@ def phantom_came_back(room: Room, *, months: float) -> None:
     """Let one round of the constancy check end."""
     room.queue.receive(arrival("9.9", calling_ae=CONSTANCY_AE))
     claim = claimed(room.queue)
-    digest = app.expected_phantom(room.config).release_digest
+    digest = health.expected_phantom(room.config).release_digest
     found = result(claim, release_digest=digest, bone_age_months=months, is_phantom=True)
     room.queue.settle(claim, found)
     send_all(room.outbox)
@@ -35,7 +35,7 @@ def test_a_destination_that_does_not_answer_is_down(room: Room, client: httpx.Cl
 
 
 def test_a_phantom_that_came_out_right_is_well(room: Room, client: httpx.Client) -> None:
-    known = app.expected_phantom(room.config).phantom.known_value_months
+    known = health.expected_phantom(room.config).phantom.known_value_months
     phantom_came_back(room, months=known + 0.05)
 
     assert value(client, "boneage_constancy_ok") == 1
@@ -45,7 +45,7 @@ def test_a_phantom_that_came_out_right_is_well(room: Room, client: httpx.Client)
 def test_a_phantom_that_came_out_wrong_is_neither_well_nor_ready(
     room: Room, client: httpx.Client
 ) -> None:
-    known = app.expected_phantom(room.config).phantom.known_value_months
+    known = health.expected_phantom(room.config).phantom.known_value_months
     phantom_came_back(room, months=known + 3)
 
     assert value(client, "boneage_constancy_ok") == 0

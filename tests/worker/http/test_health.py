@@ -3,7 +3,7 @@ import pytest
 
 from tests.worker.http.conftest import Room, Serve
 from tests.worker.queue.makers import arrival, claimed, send_all, settled
-from worker import app
+from worker.app import web
 
 
 def checks(answer: httpx.Response) -> dict[str, bool]:
@@ -69,7 +69,7 @@ def test_a_worker_whose_database_and_disk_are_right_is_ready(client: httpx.Clien
 
 def test_a_full_disk_is_not_ready(room: Room, serve: Serve) -> None:
     storage = room.config.storage.model_copy(update={"high_mark_percent": 0.001})
-    answer = serve(app.http_application(room.config.model_copy(update={"storage": storage}))).get(
+    answer = serve(web.http_application(room.config.model_copy(update={"storage": storage}))).get(
         "/readyz"
     )
 

@@ -21,7 +21,7 @@ from tests.builders import hand_pixels, hand_radiograph
 from tests.fakes import StubEstimator
 from tests.worker.http.conftest import CANARY, TOKEN, Room, Serve
 from tests.worker.inference.conftest import image_reader
-from worker import app
+from worker.app import readers, web
 
 WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -40,12 +40,12 @@ class Service:
             self.loads += 1
             return reader
 
-        self._patch.setattr(app, "image_reader", load)
+        self._patch.setattr(readers, "image_reader", load)
         predict = PredictSection.model_validate({"enabled": True} | settings)
         token_file = self._room.config.http.token_file
         http = HttpSection(enabled=True, token_file=token_file, predict=predict)
         return self._serve(
-            app.http_application(self._room.config.model_copy(update={"http": http}))
+            web.http_application(self._room.config.model_copy(update={"http": http}))
         )
 
 

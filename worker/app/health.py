@@ -1,0 +1,67 @@
+"""What says whether this worker is well, and the phantom that proves it."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from schemas.config import Config
+from worker.app import clock, releases
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from worker.health.checks import Health
+    from worker.health.constancy import Expected
+    from worker.operations.constancy import ConstancyCheck
+    from worker.queue.jobs import JobQueue
+
+
+def health(config: Config, opened: "Engine") -> "Health":
+    """Return what says whether this worker is well; asks the database anew each time."""
+    from functools import cache
+
+    from worker.health.checks import Health
+    from worker.health.constancy import Constancy
+    from worker.queue.database import require_current_schema
+    from worker.queue.figures import Figures
+
+    stalled_after = timedelta(minutes=config.http.stalled_after_minutes)
+    return Health(
+        figures=Figures(opened, now=clock.utc_now),
+        require_schema=lambda: require_current_schema(opened),
+        storage=config.storage,
+        stalled_after=stalled_after,
+        constancy=Constancy(
+            expected=cache(lambda: expected_phantom(config)), stalled_after=stalled_after
+        ),
+    )
+
+
+def constancy_check(config: Config, queue: "JobQueue") -> "ConstancyCheck":
+    """Return what sends the phantom on its way.
+
+    Raises:
+        NoSuchReleaseError: there is no release, so no phantom.
+    """
+    from worker.listener.spool import Spool
+    from worker.operations.constancy import ConstancyCheck
+
+    return ConstancyCheck(
+        spool=Spool(config.storage),
+        queue=queue,
+        phantom=expected_phantom(config).phantom,
+        called_ae=config.listener.ae_title,
+        now=clock.now,
+    )
+
+
+def expected_phantom(config: Config) -> "Expected":
+    """Return what the release that reads new images must say about its phantom.
+
+    Raises:
+        NoSuchReleaseError: there is none.
+    """
+    from models.release.manifest import read_manifest
+    from worker.health.constancy import Expected
+
+    manifest, identity = read_manifest(releases.release_folder(config))
+    return Expected(phantom=manifest.phantom, release_digest=identity.digest)

@@ -1,0 +1,148 @@
+"""The processes of a worker, and the settings that they live by."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from schemas.config import Config, PeerSection
+from worker.app import clock, databases, identities, queues, readers, releases, schedule, web
+from worker.logs import log
+
+if TYPE_CHECKING:
+    from worker.operations.reloading import LiveSettings
+
+
+def run_process(
+    config: Config,
+    name: str,
+    stop: threading.Event,
+    *,
+    load: Callable[[], Config],
+    is_alone: bool = False,
+) -> None:
+    """Run one process, "listen", "deliver", "schedule" or "infer:DEVICE", until ``stop`` is set.
+
+    ``load`` reads the settings anew at SIGHUP; a process that runs alone writes that into the
+    audit trail, of several their supervisor does.
+    """
+    live = live_settings(config, load=load, is_audited=is_alone)
+    live.reload_on_hangup()
+    kind, _, device = name.partition(":")
+    run: Callable[[LiveSettings, threading.Event, str], None] = {
+        "listen": run_listener,
+        "infer": run_inference,
+        "deliver": run_deliverer,
+        "schedule": schedule.run_schedule,
+        "http": web.run_http,
+    }[kind]
+    run(live, stop, device)
+
+
+def process_names(config: Config) -> tuple[str, ...]:
+    """Return every process that these settings ask for."""
+    devices = (f"infer:{device}" for device in config.inference.devices)
+    http = ("http",) if config.http.enabled else ()
+    return ("listen", *devices, "deliver", "schedule", *http)
+
+
+def live_settings(
+    config: Config, *, load: Callable[[], Config], is_audited: bool
+) -> "LiveSettings":
+    """Return settings whose peers and rules may change; one process of a worker audits that."""
+    from worker.operations.reloading import LiveSettings
+
+    return LiveSettings(config, load=load, audit=_audit_reload if is_audited else _no_audit)
+
+
+def _no_audit(_before: Config, _after: Config | None) -> None:
+    pass
+
+
+def _audit_reload(before: Config, after: Config | None) -> None:
+    """Write into the trail what came of a reload."""
+    from worker.operations.reloading import needing_restart
+
+    queue = queues.queue_on(
+        before, databases.engine(before), actor=identities.process_actor("serve"), release=""
+    )
+    if after is None:
+        why = "the new settings are wrong; the old ones hold"
+        queue.record_event(event="settings_refused", reason=why, detail={})
+        return
+    queue.record_event(
+        event="settings_reloaded",
+        reason="SIGHUP",
+        detail={
+            "peers": len(after.peer),
+            "rules": len(after.intake.rule),
+            "needs_restart": ", ".join(needing_restart(before, after)),
+        },
+    )
+
+
+def known_peers(config: Config) -> tuple[PeerSection, ...]:
+    """Return the peers of the settings, and those of the constancy check."""
+    from worker.operations.constancy import constancy_peer, selftest_peer
+
+    return (*config.peer, constancy_peer(), selftest_peer())
+
+
+def run_listener(live: "LiveSettings", stop: threading.Event, _device: str) -> None:
+    """Receive until ``stop`` is set."""
+    from worker.listener.process import run
+    from worker.listener.scp import Listener
+    from worker.listener.spool import Spool
+
+    config = live.config
+    queue = queues.job_queue(config, actor=identities.process_actor("listen"))
+    spool = Spool(config.storage)
+    listener = Listener(config.listener, peers=known_peers(config), spool=spool, queue=queue)
+    live.follow(lambda new: listener.follow(known_peers(new)))
+    run(listener, stop=stop)
+
+
+def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> None:
+    """Estimate until ``stop`` is set."""
+    from worker.inference.worker import InferencePolicy, InferenceWorker
+    from worker.operations.constancy import constancy_rules
+    from worker.queue.database import installation_id
+
+    config = live.config
+    reader = readers.image_reader(
+        config, installation_id=installation_id(databases.engine(config)), device=device
+    )
+    log.info("inference.ready", device=device, release=releases.release(config).name)
+    queue = queues.job_queue(config, actor=identities.process_actor(f"infer:{device}"))
+    for current, over in live.turns(stop):
+        policy = InferencePolicy(
+            rules=(*constancy_rules(current.peer), *current.intake.rule),
+            peers=known_peers(current),
+            lease=timedelta(seconds=config.inference.lease_seconds),
+            poll_seconds=config.inference.poll_seconds,
+            deadline=timedelta(seconds=config.inference.deadline_seconds),
+            refusals=config.report.refusals,
+            report_technical_failures=config.report.report_technical_failures,
+        )
+        InferenceWorker(queue, reader, root=config.storage.root, policy=policy).run(over)
+
+
+def run_deliverer(live: "LiveSettings", stop: threading.Event, _device: str) -> None:
+    """Deliver until ``stop`` is set."""
+    from worker.delivery.deliverer import Deliverer
+    from worker.delivery.objects import ResultFiles
+    from worker.operations.constancy_sink import ConstancySink
+    from worker.reporting.structured_report import build_structured_report
+
+    config = live.config
+    box = queues.outbox(config, actor=identities.process_actor("deliver"))
+    with ConstancySink() as sink:
+        for current, over in live.turns(stop):
+            Deliverer(
+                box,
+                peers=(*current.peer, sink.peer),
+                ae_title=config.listener.ae_title,
+                files=ResultFiles(config.storage.root, build=build_structured_report),
+                section=config.delivery,
+                now=clock.utc_now,
+            ).run(over)

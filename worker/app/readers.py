@@ -1,0 +1,44 @@
+"""What reads images: the only module here that loads torch, and only when called."""
+
+from typing import TYPE_CHECKING
+
+from schemas.config import Config
+from worker.app import clock, identities, releases
+
+if TYPE_CHECKING:
+    from worker.inference.estimate import ImageReader
+
+
+def image_reader(config: Config, *, installation_id: str, device: str) -> "ImageReader":
+    """Return what reads one image: release, site profile and clock joined. Loads torch."""
+    from models.ensemble import load_estimator
+    from worker.inference.estimate import ImageReader
+    from worker.operations.device import choose_device
+
+    return ImageReader(
+        estimator=load_estimator(
+            releases.release_folder(config),
+            device=choose_device(device, threads=config.inference.threads),
+        ),
+        profile=releases.site_profile(config),
+        installation_id=installation_id,
+        software_version=identities.software_version(),
+        now=clock.now,
+    )
+
+
+def phantom_deviation(config: Config, name: str) -> float:
+    """Return by how many months a release reads its phantom older than it must; loads torch.
+
+    Raises:
+        NoSuchReleaseError, UnsuitableImageError: it does not read it at all.
+    """
+    from models.release.manifest import read_manifest
+    from worker.operations.doctor import read_phantom
+
+    chosen = config.model_copy(
+        update={"inference": config.inference.model_copy(update={"release": name})}
+    )
+    phantom = read_manifest(releases.release_folder(chosen))[0].phantom
+    reader = image_reader(chosen, installation_id="release", device="cpu")
+    return read_phantom(reader, phantom)[0] - phantom.known_value_months
