@@ -231,9 +231,7 @@ def open_association(
                 peer.port,
                 # one context for each syntax, so that the choice is ours and not the peer's
                 contexts=[
-                    build_context(uid, each)
-                    for uid in sop_class_uids
-                    for each in TRANSFER_SYNTAXES
+                    build_context(uid, each) for uid in sop_class_uids for each in TRANSFER_SYNTAXES
                 ],
                 ae_title=peer.ae_title,
                 max_pdu=MAXIMUM_PDU_SIZE,
