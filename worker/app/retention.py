@@ -1,5 +1,6 @@
 """What removes images, results and rows when their time is up."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from schemas.config import Config
@@ -37,7 +38,12 @@ def retention_round(config: Config, *, actor: str) -> "RetentionRound":
     )
 
 
-def remove_by_retention(config: Config, *, actor: str) -> int:
-    """Do one round of retention; return how many jobs and orphans it removed something of."""
-    report = retention_round(config, actor=actor).run()
-    return report.jobs + report.records_of_jobs + report.orphan_files + report.orphan_folders
+def removing(config: Config, *, actor: str) -> Callable[[], int]:
+    """Return what does one round of retention, and says from how many jobs and orphans it took."""
+    round_of = retention_round(config, actor=actor)
+
+    def remove() -> int:
+        report = round_of.run()
+        return report.jobs + report.records_of_jobs + report.orphan_files + report.orphan_folders
+
+    return remove

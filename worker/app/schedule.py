@@ -33,6 +33,7 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
     seal, queue = audit.audit_seal(config), queues.job_queue(config, actor=actor)
     trail = audit.audit_trail(config)
     seal.make_key()
+    opened = databases.engine(config)  # one for all: each engine keeps connections of its own
     Schedule(
         [
             PeriodicTask(
@@ -55,7 +56,7 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
                 name="backup",
                 seconds=BACKUP_CHECK_SECONDS,
                 work=lambda: back_up_when_due(
-                    databases.engine(config),
+                    opened,
                     databases.backup_folder(config),
                     every=timedelta(hours=config.schedule.backup_hours),
                     keep=config.schedule.backups_kept,
@@ -68,20 +69,20 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
                 work=lambda: trail.seal(seal.key(), seal.anchor),
             ),
             PeriodicTask(
-                name="search", seconds=SEARCH_SECONDS, work=lambda: search.index_images(config)
+                name="search",
+                seconds=SEARCH_SECONDS,
+                work=lambda: search.index_images(config, opened),
             ),
             PeriodicTask(
                 name="retention",
                 seconds=RETENTION_SECONDS,
-                work=lambda: retention.remove_by_retention(config, actor=actor),
+                work=retention.removing(config, actor=actor),
             ),
             *_handing_on_tasks(config),
             *_watching_tasks(live, queue),
         ],
-        leadership=Leadership(
-            databases.engine(config), now=clock.utc_now, name="schedule", holder=actor
-        ),
-        note=PeriodicRuns(databases.engine(config), now=clock.utc_now).note,
+        leadership=Leadership(opened, now=clock.utc_now, name="schedule", holder=actor),
+        note=PeriodicRuns(opened, now=clock.utc_now).note,
     ).run(stop)
 
 
