@@ -11,9 +11,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.benchmarks.databases import postgresql, queue_of
+from tests.benchmarks.databases import postgresql
 from tests.benchmarks.figures import Aim, Figure
 from tests.worker.queue.makers import LEASE, arrival, result
+from tests.worker.queue.many import queue_at
 from worker.queue.database import open_engine
 
 PROCESSES = (1, 2, 3)
@@ -51,7 +52,7 @@ def measure(*, runs: int) -> list[Figure]:
 
 def _rate(url: str, *, processes: int, run: int) -> float:
     engine = open_engine(url)
-    queue = queue_of(engine)
+    queue = queue_at(engine)
     for number in range(JOBS):
         queue.receive(arrival(f"1.{processes}.{run}.{number}"))
     engine.dispose()
@@ -72,7 +73,7 @@ def _warm(url: str) -> None:
 
 def _work(url: str) -> int:
     engine = open_engine(url)
-    queue = queue_of(engine)
+    queue = queue_at(engine)
     done = 0
     while (claim := queue.claim(lease=LEASE)) is not None:
         time.sleep(PAUSE_SECONDS)

@@ -10,12 +10,13 @@ from sqlalchemy import Engine
 
 from schemas.jobs import JobState, Outcome
 from schemas.tables import JobEventRow
-from tests.campaigns.faults import claims, clocks, disk, invariants, kill, peers
+from tests.campaigns.faults import clocks, disk, invariants, kill, peers
 from tests.campaigns.faults.__main__ import CAMPAIGNS, main
 from tests.campaigns.faults.findings import Findings, Order, table
 from tests.campaigns.faults.points import NAMES, POINTS, POWER
 from tests.campaigns.faults.sending import SUCCESS, Film, Image, Traffic
 from tests.worker.queue.makers import arrival, claimed, send_all, settled
+from tests.worker.queue.many import finish, now, queue_at
 from worker.queue.database import check, open_engine, sqlite_url, upgrade
 from worker.queue.outbox import Outbox
 
@@ -91,8 +92,8 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def images(engine: Engine) -> list[Image]:
     """Two images; the first is delivered."""
     made = Film(seed=1, rows=64, columns=64).images(1, 2)
-    settled(claims.queue_at(engine), uid=made[0].sop_instance_uid)
-    send_all(Outbox(engine, now=claims.now, actor="deliver"))
+    settled(queue_at(engine), uid=made[0].sop_instance_uid)
+    send_all(Outbox(engine, now=now, actor="deliver"))
     return made
 
 
@@ -112,7 +113,7 @@ def test_a_success_without_a_job_is_found_out(engine: Engine, images: list[Image
 
 
 def test_a_job_that_waits_for_somebody_is_found_out(engine: Engine, images: list[Image]) -> None:
-    claims.queue_at(engine).receive(arrival(images[1].sop_instance_uid))
+    queue_at(engine).receive(arrival(images[1].sop_instance_uid))
 
     assert invariants.unfinished(engine, [image.sop_instance_uid for image in images]) == 1
     with pytest.raises(invariants.BrokenPromiseError, match="is queued"):
@@ -121,8 +122,8 @@ def test_a_job_that_waits_for_somebody_is_found_out(engine: Engine, images: list
 
 def test_a_sound_image_that_was_refused_is_found_out(engine: Engine, images: list[Image]) -> None:
     refused = {"outcome": Outcome.REFUSED, "reason": "technical"}
-    settled(claims.queue_at(engine), uid=images[1].sop_instance_uid, **refused)
-    send_all(Outbox(engine, now=claims.now, actor="deliver"))
+    settled(queue_at(engine), uid=images[1].sop_instance_uid, **refused)
+    send_all(Outbox(engine, now=now, actor="deliver"))
 
     with pytest.raises(invariants.BrokenPromiseError, match="was refused: technical"):
         invariants.require_one_job_each(engine, images, told(*images))
@@ -154,9 +155,9 @@ def test_every_process_is_killed_before_and_after_its_durable_steps() -> None:
 
 
 def test_thousands_of_finished_jobs_are_made_from_a_few(engine: Engine) -> None:
-    claims.finish(engine, 2_000)
+    finish(engine, 2_000)
 
-    queue = claims.queue_at(engine)
+    queue = queue_at(engine)
     assert queue.counts()[JobState.DELIVERED] == 2_000
     queue.receive(arrival("9.9"))
     assert claimed(queue).job_id == 2_001
