@@ -315,6 +315,15 @@ def free_port() -> int:
     return port
 
 
+def is_listening(port: int) -> bool:
+    """Say whether somebody answers at a port of the loopback."""
+    try:  # a plain connection: pynetdicom leaves a socket open where nobody listens
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 def loopback_shim(folder: Path) -> Path | None:
     """Return the compiled shim; without a C compiler none, and Orthanc itself rejects strangers."""
     compiler = shutil.which("cc")

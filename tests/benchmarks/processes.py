@@ -1,6 +1,5 @@
 """Processor time and memory of a server and its children, from the operating system."""
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,12 +38,3 @@ def _tree(pid: int) -> Iterator[psutil.Process]:
     top = psutil.Process(pid)
     yield top
     yield from top.children(recursive=True)
-
-
-def is_listening(port: int) -> bool:
-    """Say whether somebody answers at a port of the loopback."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

@@ -18,9 +18,9 @@ from time import perf_counter
 import numpy as np
 
 from tests.benchmarks.figures import Aim, Figure
-from tests.benchmarks.processes import Usage, is_listening, usage
+from tests.benchmarks.processes import Usage, usage
 from tests.builders import hand_radiograph, write_file
-from tests.orthanc import Orthanc, free_port, loopback_shim, require_program, wait_for
+from tests.orthanc import Orthanc, free_port, is_listening, loopback_shim, require_program, wait_for
 from tests.system.running import RunningWorker
 
 SENDERS = (1, 4, 8)
@@ -104,7 +104,7 @@ def _figures(rounds: dict[tuple[str, int], list[Round]], senders: int) -> Iterat
     )
 
 
-def _one(serve: Callable[[Path], "Iterator[Server]"], source: Path, *, senders: int) -> Round:
+def _one(serve: Callable[[Path], Iterator[Server]], source: Path, *, senders: int) -> Round:
     with tempfile.TemporaryDirectory() as folder, contextmanager(serve)(Path(folder)) as server:
         before, began = server.usage(), perf_counter()
         _send(source, server, senders=senders)

@@ -7,8 +7,7 @@ ready. Validation and writing are not counted on either side.
 
 import statistics
 import tempfile
-from collections.abc import Iterator
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -88,11 +87,11 @@ def _trained(planned: PlannedRun, precision: Any) -> list[float]:  # noqa: ANN40
 
 def _bare(planned: PlannedRun) -> list[float]:
     training = planned.training
-    batches = [batch for batch, _ in zip(planned.module.train_dataloader(), range(4), strict=False)]
+    batches = list(islice(planned.module.train_dataloader(), 4))
     optimizer = torch.optim.AdamW(training.network.parameters(), lr=1e-4)
     training.train()
     seconds = []
-    for batch in _first(cycle(batches), STEPS):
+    for batch in islice(cycle(batches), STEPS):
         began = perf_counter()
         image, sex, age = batch
         with torch.autocast("cpu", torch.bfloat16):
@@ -106,8 +105,3 @@ def _bare(planned: PlannedRun) -> list[float]:
         optimizer.step()
         seconds.append(perf_counter() - began)
     return seconds[WARM_UP:]
-
-
-def _first(batches: Iterator[Any], count: int) -> Iterator[Any]:
-    for _, batch in zip(range(count), batches, strict=False):
-        yield batch

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Self
 
 from schemas.config import Config, PeerSection
 from schemas.jobs import JobState, JobView
-from tests.orthanc import free_port, wait_for
+from tests.orthanc import free_port, is_listening, wait_for
 from worker.app import queues
 from worker.operations.configuration import load_config
 from worker.operations.peer import send_files
@@ -85,7 +84,7 @@ class RunningWorker:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=_environment(), start_new_session=True
             )
-        wait_for(self._answers, limit_seconds=120, while_true=self._require_alive)
+        wait_for(lambda: is_listening(self.port), limit_seconds=120, while_true=self._require_alive)
 
     def kill(self) -> None:
         """End every process as a power cut would."""
@@ -169,13 +168,6 @@ class RunningWorker:
     def _command(self, *arguments: str) -> list[str]:
         words = [sys.executable, "-m", "worker", *arguments]
         return [*words, "--config", str(self.settings_file)]
-
-    def _answers(self) -> bool:
-        try:  # a plain connection: pynetdicom leaves a socket open where nobody listens
-            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
-        except OSError:
-            return False
-        return True
 
     def _require_alive(self) -> None:
         if self._process is None or self._process.poll() is not None:
