@@ -47,45 +47,25 @@ def _two_hands(unit: Picture, other: Picture, random: Random) -> Picture:
     return np.ascontiguousarray(np.hstack([unit, second]))
 
 
+def _of_one(
+    make: Callable[[Picture, Random], Picture],
+) -> Callable[[Picture, Picture, Random], Picture]:
+    """Return the same of two hands, of which the second is not looked at."""
+    return lambda unit, _other, random: make(unit, random)
+
+
 #: kind in the table → how it is made, and the reason that it should be refused for
 SPOILT: dict[str, tuple[Callable[[Picture, Picture, Random], Picture], RefusalReason]] = {
     "made up: two hands": (_two_hands, RefusalReason.BOTH_HANDS),
-    "made up: fingertips cut off": (
-        lambda unit, _other, random: made_up.without_fingertips(unit, random),
-        RefusalReason.CUT_OFF,
-    ),
-    "made up: wrist cut off": (
-        lambda unit, _other, random: made_up.without_wrist(unit, random),
-        RefusalReason.CUT_OFF,
-    ),
-    "made up: a side cut off": (
-        lambda unit, _other, random: made_up.without_a_side(unit, random),
-        RefusalReason.CUT_OFF,
-    ),
-    "made up: wrist alone": (
-        lambda unit, _other, random: made_up.wrist_alone(unit, random),
-        RefusalReason.CUT_OFF,
-    ),
-    "made up: field closed in on the palm": (
-        lambda unit, _other, random: made_up.middle_alone(unit, random),
-        RefusalReason.CUT_OFF,
-    ),
-    "made up: cast": (
-        lambda unit, _other, random: made_up.in_a_cast(unit, random),
-        RefusalReason.COVERED,
-    ),
-    "made up: metal": (
-        lambda unit, _other, random: made_up.with_implants(unit, random),
-        RefusalReason.COVERED,
-    ),
-    "made up: close-up of a joint": (
-        lambda unit, _other, random: made_up.close_up(unit, random),
-        RefusalReason.NOT_A_HAND,
-    ),
-    "made up: pieces in another order": (
-        lambda unit, _other, random: made_up.shuffled(unit, random),
-        RefusalReason.NOT_A_HAND,
-    ),
+    "made up: fingertips cut off": (_of_one(made_up.without_fingertips), RefusalReason.CUT_OFF),
+    "made up: wrist cut off": (_of_one(made_up.without_wrist), RefusalReason.CUT_OFF),
+    "made up: a side cut off": (_of_one(made_up.without_a_side), RefusalReason.CUT_OFF),
+    "made up: wrist alone": (_of_one(made_up.wrist_alone), RefusalReason.CUT_OFF),
+    "made up: field closed in on the palm": (_of_one(made_up.middle_alone), RefusalReason.CUT_OFF),
+    "made up: cast": (_of_one(made_up.in_a_cast), RefusalReason.COVERED),
+    "made up: metal": (_of_one(made_up.with_implants), RefusalReason.COVERED),
+    "made up: close-up of a joint": (_of_one(made_up.close_up), RefusalReason.NOT_A_HAND),
+    "made up: pieces in another order": (_of_one(made_up.shuffled), RefusalReason.NOT_A_HAND),
 }
 
 
