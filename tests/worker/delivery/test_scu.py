@@ -220,16 +220,23 @@ class SlowLine:
         with suppress(OSError):
             while not self._is_over.is_set():
                 try:
-                    got = source.recv(self._SLOW_BYTES[way] if self._slow[way] else 65536)
+                    got = source.recv(65536)
                 except TimeoutError:
                     continue
                 if not got:
                     break
-                target.sendall(got)
-                if self._slow[way]:
-                    self._is_over.wait(0.05)
+                self._pass_on(got, target, way)
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+    def _pass_on(self, got: bytes, target: socket.socket, way: str) -> None:
+        """Slow or not is asked after the receive: a fast peer's answer is there before it began."""
+        while got and not self._is_over.is_set():
+            size = self._SLOW_BYTES[way] if self._slow[way] else len(got)
+            target.sendall(got[:size])
+            got = got[size:]
+            if self._slow[way]:
+                self._is_over.wait(0.05)
 
 
 @contextmanager
