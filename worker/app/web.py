@@ -40,6 +40,7 @@ def http_application(
     """
     from worker.http.access import TOKEN_FILE, read_or_make_token
     from worker.http.application import build_application
+    from worker.http.gauges import Gauges
     from worker.http.health import health_routes
     from worker.http.jobs import job_routes
     from worker.http.metrics import Metrics, metrics_routes
@@ -60,16 +61,16 @@ def http_application(
         release=lambda: releases.release_name(config),
         now=clock.now,
     )
-    metrics = Metrics(
+    gauges = Gauges(
         well,
-        storage=config.storage,
+        config.storage,
         version=identities.software_version(),
         release=lambda: releases.release_name(config),
     )
     return build_application(
         [
             *health_routes(well),
-            *metrics_routes(metrics),
+            *metrics_routes(Metrics(well, gauges)),
             *status_routes(status),
             *job_routes(queue, token, describe_job=job_record, describe_event=event_record),
             *(_upload_routes(config, token, opened) if config.http.predict.enabled else ()),

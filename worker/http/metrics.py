@@ -1,30 +1,26 @@
 """What Prometheus scrapes. Labels are states, codes, releases and names of peers; no UID, ever."""
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from schemas.config import StorageSection
 from schemas.errors import TransientError
 from worker.health.checks import Health
-from worker.http.gauges import Gauges
 from worker.logs import log
+from worker.queue.lateness import LATE_NUMBERS
 
 #: seconds; a CPU reads an image in about a second, a GPU in a tenth of it
 _STAGE_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 #: months; two standard deviations are about 24 (Brush Foundation, mid childhood)
 _DIFFERENCE_BUCKETS: Final = (-48, -36, -24, -18, -12, -6, 0, 6, 12, 18, 24, 36, 48)
 _BATCH: Final = 2000
-#: On PostgreSQL a row with a lower number may be committed after one with a higher: so many
-#: numbers back are read again, and what was counted is not counted twice.
-_OVERLAP: Final = 200
 
 _Row = TypeVar("_Row")
 
@@ -32,18 +28,12 @@ _Row = TypeVar("_Row")
 class Metrics:
     """The counters and gauges of one process, brought up to date at each scrape."""
 
-    def __init__(
-        self,
-        health: Health,
-        *,
-        storage: StorageSection,
-        version: str,
-        release: Callable[[], str],
-    ) -> None:
+    def __init__(self, health: Health, gauges: Collector) -> None:
+        """``gauges`` are shown beside what is counted here."""
         figures = health.figures
         self._lock = threading.Lock()
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(Gauges(health, storage, version=version, release=release))
+        self._registry.register(gauges)
         self._results = Counter(
             "boneage_results",
             "Results, by outcome and reason of refusal; the phantom apart.",
@@ -114,24 +104,26 @@ class _Reader(Generic[_Row]):
     """Reads a table that only grows, from its first row on, each row once.
 
     From the first, because a counter that begins anew at every start would count nothing of what
-    happened in between.
+    happened in between. So many numbers back are read again, for rows that were committed late, and
+    what was counted is not counted twice.
     """
 
     def __init__(self, read: Callable[..., Sequence[_Row]], *, key: Callable[[_Row], int]) -> None:
         self._read = read
         self._key = key
         self._last = 0
-        self._counted: deque[int] = deque(maxlen=2 * _OVERLAP)
+        self._counted: set[int] = set()  # of the last numbers
 
     def fresh(self) -> Iterator[_Row]:
         """Yield what was not yielded before."""
-        after = max(0, self._last - _OVERLAP)
+        after = settled = max(0, self._last - LATE_NUMBERS)
+        self._counted = {number for number in self._counted if number > settled}
         while rows := self._read(after, limit=_BATCH):
             for row in rows:
                 number = self._key(row)
-                if number <= self._last and number in self._counted:
+                if number in self._counted:
                     continue
-                self._counted.append(number)
+                self._counted.add(number)
                 self._last = max(self._last, number)
                 yield row
             after = self._key(rows[-1])

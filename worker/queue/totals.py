@@ -12,12 +12,10 @@ from sqlalchemy.orm import Session
 
 from schemas.jobs import JobState
 from schemas.tables import Job, JobEventRow, TombstoneRow
+from worker.queue.lateness import LATE_NUMBERS
 
 #: the states in which a job may lie for ever without anybody having to do anything
 AT_REST = (JobState.DELIVERED, JobState.IGNORED)
-#: On PostgreSQL an event may become visible after one with a higher number. Transactions take
-#: milliseconds: before so many numbers, all are there.
-_OVERLAP = 1000
 #: a restored database may go back unseen: all is counted anew now and then
 _RECOUNT_SECONDS = 900.0
 
@@ -36,7 +34,7 @@ class RestingTotals:
         """Return how many jobs are in each state at rest."""
         with self._lock:
             newest = session.scalar(sa.select(sa.func.max(JobEventRow.id))) or 0
-            settled = max(0, newest - _OVERLAP)
+            settled = max(0, newest - LATE_NUMBERS)
             tombstone = session.scalar(sa.select(sa.func.max(TombstoneRow.id))) or 0
             is_known = settled >= self._upto and tombstone == self._tombstone
             if not is_known or time.monotonic() >= self._recount_at:

@@ -23,7 +23,7 @@ def counted(figures: Figures) -> dict[JobState, int]:
 
 @pytest.fixture
 def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.queue.totals._OVERLAP", 0)
+    monkeypatch.setattr("worker.queue.totals.LATE_NUMBERS", 0)
 
 
 @pytest.mark.parametrize("overlap", [0, 5])
@@ -34,7 +34,7 @@ def test_running_totals_are_what_counting_would_give(  # whether or not what mov
     monkeypatch: pytest.MonkeyPatch,
     overlap: int,
 ) -> None:
-    monkeypatch.setattr("worker.queue.totals._OVERLAP", overlap)
+    monkeypatch.setattr("worker.queue.totals.LATE_NUMBERS", overlap)
     for number in range(3):
         claim = settled(queue, uid=f"1.{number}")
         send_all(outbox)
