@@ -22,8 +22,8 @@ from worker.inference.received import received
 from worker.operations.clocks import examine_clocks
 from worker.operations.device import choose_device
 from worker.operations.doctor_disk import examine_disk
+from worker.operations.doctor_ports import examine_ports
 from worker.operations.findings import Examination, Finding, fail, ok, skipped, warn
-from worker.operations.ports import family_of, is_free, is_held_by
 from worker.operations.presence import running
 from worker.operations.probing import Probe, names_of, probe, shortcomings
 from worker.queue.database import check, require_current_schema
@@ -59,7 +59,7 @@ def examinations(surgery: Surgery) -> tuple[Examination, ...]:
             Examination(what=f"device {device}", look=_on(surgery, device), seconds=_DEVICE_SECONDS)
             for device in devices
         ),
-        Examination(what="ports", look=lambda: _ports(config)),
+        Examination(what="ports", look=lambda: examine_ports(config)),
         *(
             Examination(
                 what=f"peer {peer.name}", look=_with(surgery, peer), seconds=4 * PEER_SECONDS
@@ -170,26 +170,6 @@ def _constancy(name: str, found_months: float, phantom: Phantom) -> Finding:
         mend = "Do not go live: `boneage release verify`, then device and driver."
         return fail(f"phantom {name}", told, mend)
     return ok(f"phantom {name}", told)
-
-
-def _ports(config: Config) -> list[Finding]:
-    listener, http, tls = config.listener, config.http, config.listener.tls
-    wanted = [("port of listen", listener.host, listener.port)]
-    if tls.enabled and tls.port is not None:
-        wanted.append(("port of listen, TLS", listener.host, tls.port))
-    if http.enabled:
-        wanted.append(("port of http", http.host, http.port))
-    ours = family_of(tuple(running(config.storage.root).values()))
-    return [_port(what, host, port, ours) for what, host, port in wanted]
-
-
-def _port(what: str, host: str, port: int, ours: frozenset[int]) -> Finding:
-    if is_free(host, port):
-        return ok(what, f"{host}:{port} is free")
-    if is_held_by(port, ours):
-        return ok(what, f"{host}:{port} is held by this worker")
-    found = f"{host}:{port} cannot be had: somebody else holds it, or the address is not ours"
-    return fail(what, found, "End what holds it (`ss -ltnp`), or set another host or port.")
 
 
 def _no_peers() -> list[Finding]:

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +30,13 @@ def family_of(pids: Collection[int]) -> frozenset[int]:
     return frozenset(found)
 
 
-def is_held_by(port: int, pids: Collection[int]) -> bool:
-    """Say whether one of these processes listens on ``port``."""
+def is_held_by(port: int, pids: Collection[int]) -> bool | None:
+    """Say whether one of these processes listens on ``port``; ``None``: this user may not see."""
     sockets = {f"socket:[{inode}]" for inode in _listening(port)}
-    return any(link in sockets for pid in pids for link in _open_files(pid))
+    opened = [_open_files(pid) for pid in pids]
+    if any(link in sockets for links in opened for link in links or ()):
+        return True
+    return None if None in opened else False
 
 
 def _parents() -> Iterator[tuple[int, int]]:
@@ -56,9 +60,15 @@ def _listening(port: int) -> Iterator[str]:
                 yield fields[9]
 
 
-def _open_files(pid: int) -> Iterator[str]:
+def _open_files(pid: int) -> list[str] | None:
+    """Return what a process has open; ``None``: another user's, or hidden from this one."""
     try:
-        for link in (_PROC / str(pid) / "fd").iterdir():
+        return list(_links(_PROC / str(pid) / "fd"))
+    except OSError:
+        return None
+
+
+def _links(folder: Path) -> Iterator[str]:
+    for link in folder.iterdir():
+        with suppress(FileNotFoundError):  # closed in this moment
             yield os.readlink(link)  # noqa: PTH115 - the text of the link, which is no path
-    except OSError:  # it has ended, or belongs to another user
-        return

@@ -1,5 +1,7 @@
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +12,12 @@ import pytest
 from schemas.config import CommitmentKind, Config, PeerSection
 from tests.builders import hand_radiograph
 from tests.fakes import FakePacs
-from worker.operations import doctor_disk
+from tests.orthanc import free_port
+from worker.operations import doctor_disk, ports
 from worker.operations.clocks import examine_clocks
 from worker.operations.constancy_sink import ConstancySink
 from worker.operations.doctor_disk import examine_disk
+from worker.operations.doctor_ports import examine_ports
 from worker.operations.findings import Examination, Finding, FindingState, examine, ok
 from worker.operations.peer import PeerAwayError
 from worker.operations.ports import family_of, is_free, is_held_by
@@ -64,8 +68,56 @@ def test_a_port_that_this_process_holds_is_told_from_one_that_another_holds() ->
     with listening() as port:
         assert not is_free("127.0.0.1", port)
         assert is_held_by(port, family_of([os.getpid()]))
-        assert not is_held_by(port, [1])
+        assert is_held_by(port, []) is False
     assert is_free("127.0.0.1", port)
+
+
+def test_who_may_not_look_into_the_storage_is_not_told_that_a_stranger_has_the_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may look everywhere
+    with listening() as port:
+        settings = {"storage": {"root": tmp_path}, "listener": {"port": port}}
+        (found,) = examine_ports(Config.model_validate(settings))
+
+    assert found.state is FindingState.WARN
+    assert "as the user that the worker runs as" in found.mend
+
+
+@contextmanager
+def unit(port: int, root: Path, name: str) -> Iterator[int]:
+    """A process of its own, present as ``name``, that holds ``port``."""
+    code = f"""
+import socket, sys
+from pathlib import Path
+from worker.operations.presence import presence
+with socket.create_server(("127.0.0.1", {port})), presence(Path({str(root)!r}), {name!r}):
+    print("here", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        yield process.pid
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("process", "state"), [("listen", FindingState.OK), ("infer:cpu", FindingState.FAIL)]
+)
+def test_a_port_of_a_unit_whose_files_are_hidden_is_told_by_its_presence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str, state: FindingState
+) -> None:
+    port = free_port()
+    settings = {"storage": {"root": tmp_path}, "listener": {"port": port}}
+    with unit(port, tmp_path, process) as pid:
+        # root sees all; another user does not
+        monkeypatch.setattr(ports, "_open_files", lambda one: None if one == pid else [])
+        (found,) = examine_ports(Config.model_validate(settings))
+
+    assert found.state is state, found
+    assert (f"process {pid}" in found.found) is (state is FindingState.OK)
 
 
 def test_a_worker_is_present_for_as_long_as_it_holds_its_file(tmp_path: Path) -> None:
