@@ -12,15 +12,20 @@ if TYPE_CHECKING:
 
 
 def search_index(config: Config, opened: "Engine | None" = None) -> "SearchIndex":
-    """Return what makes jobs findable by accession number and patient ID; its key is made once."""
+    """Return what makes jobs findable by accession number and patient ID; its key is made once.
+
+    Raises:
+        SchemaMismatchError: there is no database of ours yet; then no key is made either.
+    """
     from worker.operations.seal import make_key_file
     from worker.operations.search import SEARCH_KEY_FILE
     from worker.queue.search import SearchIndex
 
+    opened = opened or databases.engine(config)
     path = config.storage.root / SEARCH_KEY_FILE
     if not path.exists():
         make_key_file(path)
-    return SearchIndex(opened or databases.engine(config), key=path.read_bytes(), now=clock.utc_now)
+    return SearchIndex(opened, key=path.read_bytes(), now=clock.utc_now)
 
 
 def index_images(config: Config, opened: "Engine | None" = None) -> int:

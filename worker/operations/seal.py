@@ -62,11 +62,17 @@ class AuditSeal:
 
 
 def make_key_file(path: Path) -> None:
-    """Write a new key that our user alone may read; one that is there holds."""
+    """Write a new key that the folder's owner alone may read; one that is there holds.
+
+    Who runs a command as root before the first start leaves a key that the worker can use.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent.stat()
     handle, beside = tempfile.mkstemp(prefix=".", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            if os.geteuid() == 0:
+                os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
             file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())

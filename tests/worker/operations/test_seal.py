@@ -1,8 +1,12 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from worker.operations.seal import AuditSeal, SealKeyError
+from schemas.config import Config
+from schemas.errors import SchemaMismatchError
+from worker.app.search import search_index
+from worker.operations.seal import AuditSeal, SealKeyError, make_key_file
 
 
 def seal_in(folder: Path) -> AuditSeal:
@@ -41,3 +45,22 @@ def test_a_key_that_is_too_short_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SealKeyError, match="less than 32 bytes"):
         seal.key()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
+def test_a_key_that_root_makes_belongs_to_the_owner_of_its_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+
+    make_key_file(tmp_path / "search.key")
+
+    found = (tmp_path / "search.key").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65534, 0o600)
+
+
+def test_before_the_first_start_a_search_makes_no_key(tmp_path: Path) -> None:
+    config = Config.model_validate({"storage": {"root": tmp_path}})
+
+    with pytest.raises(SchemaMismatchError):
+        search_index(config)
+
+    assert list(tmp_path.iterdir()) == []
