@@ -237,3 +237,26 @@ def trauma_images(folder: Path, *, count: int, start: int = 0) -> dict[str, Path
         dataset.save_as(path, enforce_file_format=True)
         paths[str(dataset.SOPInstanceUID)] = path
     return paths
+
+
+def test_the_trail_says_when_each_process_began_and_how_it_ended(live: Live) -> None:
+    began = applications(live, "process_started")
+    killed = next(name for name in began if name.startswith("deliver@"))
+    os.kill(int(killed.rpartition(":")[2]), signal.SIGKILL)
+    wait_for(lambda: len(applications(live, "process_started")) > len(began), limit_seconds=120)
+
+    assert live.worker.stop() == 0
+
+    processes = ("serve", "listen", "infer:cpu", "deliver", "schedule", "http")
+    assert sorted(map(kind, began)) == sorted(processes)
+    assert applications(live, "process_fell") == [killed]
+    assert sorted(map(kind, applications(live, "process_stopped"))) == sorted(processes)
+
+
+def applications(live: Live, event: str) -> list[str]:
+    found = live.worker.json("audit", "list", "--event", event)
+    return [str(one["detail"]["application"]) for one in found]
+
+
+def kind(application: str) -> str:
+    return application.partition("@")[0]

@@ -13,9 +13,23 @@ def software_version() -> str:
 
 def operator() -> str:
     """Return how the person at the keyboard stands in the audit trail."""
-    return f"operator:{getpass.getuser()}"[:64]
+    return f"operator:{_user()}"[:64]
 
 
-def process_actor(process: str) -> str:
-    """Return how this process stands in the audit trail and beside what it holds."""
-    return f"{process}@{socket.gethostname()}:{os.getpid()}"[:64]
+def process_actor(process: str, *, pid: int | None = None) -> str:
+    """Return how this process, or another one here, stands in the audit trail and beside claims."""
+    return f"{process}@{socket.gethostname()}:{pid or os.getpid()}"[:64]
+
+
+def launcher(*, is_supervised: bool) -> str:
+    """Return who started this process: its supervisor, or a user of this machine."""
+    if is_supervised:
+        return process_actor("serve", pid=os.getppid())
+    return f"user:{_user()}"[:64]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return str(os.getuid())

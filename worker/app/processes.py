@@ -10,6 +10,7 @@ from worker.app import clock, databases, identities, queues, readers, releases, 
 from worker.logs import log
 
 if TYPE_CHECKING:
+    from worker.operations.lives import LifeTrail
     from worker.operations.reloading import LiveSettings
 
 
@@ -53,6 +54,23 @@ def live_settings(
     from worker.operations.reloading import LiveSettings
 
     return LiveSettings(config, load=load, audit=_audit_reload if is_audited else _no_audit)
+
+
+def life_trail(config: Config, name: str, *, is_supervised: bool) -> "LifeTrail":
+    """Return what writes into the trail that the process ``name`` began, and that it ended."""
+    from worker.operations.lives import LifeTrail
+
+    def record(*, event: str, reason: str, detail: dict[str, str]) -> None:
+        opened = databases.engine(config)
+        try:
+            actor = identities.process_actor(name)
+            queue = queues.queue_on(config, opened, actor=actor, release="")
+            queue.record_event(event=event, reason=reason, detail=detail)
+        finally:
+            opened.dispose()
+
+    launcher = identities.launcher(is_supervised=is_supervised)
+    return LifeTrail(record, launcher=launcher, now=clock.now)
 
 
 def _no_audit(_before: Config, _after: Config | None) -> None:

@@ -58,8 +58,11 @@ def serve(
 
     Examples: boneage serve --config /etc/boneage/config.toml; boneage serve --only listen
     """
-    from worker.app import databases, processes
+    from worker.operations.reloading import hold_hangups
     from worker.operations.stopping import stop_on_signals, stop_with_parent
+
+    hold_hangups()
+    from worker.app import databases, processes
 
     os.umask(_FOR_US_ALONE)
     checked = _checked(config, supervised=supervised)
@@ -109,20 +112,28 @@ def chosen_processes(only: Sequence[str], *, known: Sequence[str]) -> tuple[str,
 def _supervise(
     checked: Config, names: Sequence[str], *, config: Path | None, stop: threading.Event
 ) -> int:
-    from worker.app import processes
+    from worker.app import identities, processes
     from worker.operations.presence import presence
     from worker.operations.supervisor import ProcessSpec, Supervisor
 
     chosen = () if config is None else ("--config", str(config))
     base = (sys.executable, "-m", "worker", "serve", "--supervised", *chosen)
     specs = [ProcessSpec(name=name, command=(*base, "--only", name)) for name in names]
-    supervisor = Supervisor(specs)
+    lives = processes.life_trail(checked, "serve", is_supervised=False)
+    supervisor = Supervisor(
+        specs,
+        on_fall=lambda name, pid, exit_code: lives.fell(
+            identities.process_actor(name, pid=pid), exit_code=exit_code
+        ),
+    )
     live = processes.live_settings(
         checked, load=lambda: _checked(config, supervised=False), is_audited=True
     )
     live.follow(lambda _config: supervisor.pass_on(signal.SIGHUP))
     live.reload_on_hangup()
-    with presence(checked.storage.root, "serve"):
+    version = identities.software_version()
+    living = lives.living(identities.process_actor("serve"), version=version, is_supervised=False)
+    with presence(checked.storage.root, "serve"), living:
         return supervisor.run(stop)
 
 
@@ -134,10 +145,13 @@ def _run(
     from worker.logs import log
     from worker.operations.presence import presence
 
-    log.info("process.started", name=name, version=identities.software_version())
+    version = identities.software_version()
+    log.info("process.started", name=name, version=version)
     held = nullcontext() if supervised else presence(checked.storage.root, name)
+    lives = processes.life_trail(checked, name, is_supervised=supervised)
+    living = lives.living(identities.process_actor(name), version=version, is_supervised=supervised)
     try:
-        with held:
+        with held, living:
             processes.run_process(
                 checked,
                 name,

@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 
 from schemas.inquiries import AuditSubject
 from schemas.jobs import JobEvent
+from worker.operations.lives import FELL, STARTED, STOPPED
 
 Code = tuple[str, str, str]  #: value, scheme, meaning
 
@@ -26,10 +27,14 @@ _ACCESSED: Final = ("110103", "DCM", "DICOM Instances Accessed")
 _TRANSFERRED: Final = ("110104", "DCM", "DICOM Instances Transferred")
 _DELETED: Final = ("110105", "DCM", "DICOM Study Deleted")
 _ALERT: Final = ("110113", "DCM", "Security Alert")
+_START: Final = ("110120", "DCM", "Application Start")
+_STOP: Final = ("110121", "DCM", "Application Stop")
 _NODE_AUTHENTICATION: Final = ("110126", "DCM", "Node Authentication")
 _SECURITY_CONFIGURATION: Final = ("110129", "DCM", "Security Configuration")
+_SOFTWARE_CONFIGURATION: Final = ("110131", "DCM", "Software Configuration")
 _RESTRICTED: Final = ("110132", "DCM", "Use of Restricted Function")
 _APPLICATION: Final = ("110150", "DCM", "Application")
+_LAUNCHER: Final = ("110151", "DCM", "Application Launcher")
 _DESTINATION: Final = ("110152", "DCM", "Destination Role ID")
 _SOURCE: Final = ("110153", "DCM", "Source Role ID")
 _STUDY_UID: Final = ("110180", "DCM", "Study Instance UID")
@@ -75,6 +80,14 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
         "records_removed": _Kind(code=_ALERT, action="E", type_code=_RESTRICTED),
         "anchor_made": _Kind(code=_ALERT, action="E", type_code=_SECURITY_CONFIGURATION),
         "audit_exported": _Kind(code=_LOG_USED, action="R"),
+        STARTED: _Kind(code=_ACTIVITY, action="E", type_code=_START),
+        STOPPED: _Kind(code=_ACTIVITY, action="E", type_code=_STOP),
+        FELL: _Kind(code=_ACTIVITY, action="E", outcome=_SERIOUS, type_code=_STOP),
+        "settings_reloaded": _Kind(code=_ALERT, action="E", type_code=_SOFTWARE_CONFIGURATION),
+        "settings_refused": _Kind(
+            code=_ALERT, action="E", outcome=_MINOR, type_code=_SOFTWARE_CONFIGURATION
+        ),
+        "release_chosen": _Kind(code=_ALERT, action="E", type_code=_SOFTWARE_CONFIGURATION),
         "association_refused": _Kind(
             code=_ALERT, action="E", outcome=_MINOR, type_code=_NODE_AUTHENTICATION
         ),
@@ -132,6 +145,10 @@ def _participants(
 ) -> Iterator[ET.Element]:
     """Yield who did it, and in a transfer the two ends; one of them asked for it."""
     detail = event.detail
+    if kind.type_code in (_START, _STOP):
+        yield _process(str(detail.get("application", event.actor)), source=source)
+        yield _launcher(str(detail.get("launcher", "unknown")))
+        return
     if kind.code != _TRANSFERRED:
         yield _actor(event, source=source)
         if kind.type_code == _NODE_AUTHENTICATION:
@@ -152,24 +169,50 @@ def _participants(
 
 def _actor(event: JobEvent, *, source: AuditSource, is_asking: bool = True) -> ET.Element:
     """Return the process or the operator who wrote the event."""
-    name, _, host = event.actor.partition("@")
     found = ET.Element(
         "ActiveParticipant",
         UserID=event.actor,
-        UserIsRequestor=_boolean(is_asking),
-        NetworkAccessPointID=host.partition(":")[0] or source.host,
+        UserIsRequestor=_boolean(is_true=is_asking),
+        NetworkAccessPointID=_host_of(event.actor) or source.host,
         NetworkAccessPointTypeCode=_MACHINE,
     )
     if event.actor.startswith(_OPERATOR):
         found.set("UserName", event.actor.removeprefix(_OPERATOR))
     else:
-        found.set("AlternativeUserID", name)
+        found.set("AlternativeUserID", event.actor.partition("@")[0])
     found.append(_coded("RoleIDCode", _APPLICATION))
     return found
 
 
+def _process(application: str, *, source: AuditSource) -> ET.Element:
+    """Return the process that began or ended (PS3.15, A.5.2.1, A.5.2.2 and A.5.3.1)."""
+    found = ET.Element(
+        "ActiveParticipant",
+        UserID=application,
+        AlternativeUserID=f"AETITLES={source.ae_title}",
+        UserIsRequestor=_boolean(is_true=False),
+        NetworkAccessPointID=_host_of(application) or source.host,
+        NetworkAccessPointTypeCode=_MACHINE,
+    )
+    found.append(_coded("RoleIDCode", _APPLICATION))
+    return found
+
+
+def _launcher(who: str) -> ET.Element:
+    found = ET.Element("ActiveParticipant", UserID=who, UserIsRequestor=_boolean(is_true=True))
+    found.append(_coded("RoleIDCode", _LAUNCHER))
+    return found
+
+
+def _host_of(actor: str) -> str:
+    """Return the machine in ``listen@host:42``."""
+    return actor.partition("@")[2].partition(":")[0]
+
+
 def _node(ae_title: str, address: str, *, role: Code, is_asking: bool) -> ET.Element:
-    found = ET.Element("ActiveParticipant", UserID=ae_title, UserIsRequestor=_boolean(is_asking))
+    found = ET.Element(
+        "ActiveParticipant", UserID=ae_title, UserIsRequestor=_boolean(is_true=is_asking)
+    )
     if address:
         is_number = address.replace(".", "").isdigit() or ":" in address
         found.set("NetworkAccessPointID", address)
@@ -231,8 +274,8 @@ def _coded(tag: str, code: Code) -> ET.Element:
     return ET.Element(tag, {"csd-code": value, "codeSystemName": scheme, "originalText": meaning})
 
 
-def _boolean(value: bool) -> str:  # noqa: FBT001 - a word for it
-    return "true" if value else "false"
+def _boolean(*, is_true: bool) -> str:
+    return "true" if is_true else "false"
 
 
 def _plain(text: str) -> str:

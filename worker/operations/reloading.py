@@ -20,6 +20,11 @@ RELOADED: Final = ("peer", "intake")  # all else is read at the start alone
 Audit = Callable[[Config, Config | None], None]
 
 
+def hold_hangups() -> None:
+    """Let SIGHUP wait until somebody here answers it; by default it would end the process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
 class LiveSettings:
     """The settings of one process, as they are now."""
 
@@ -53,6 +58,7 @@ class LiveSettings:
             self._asked.set()
 
         signal.signal(signal.SIGHUP, _ask)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see `hold_hangups`
         threading.Thread(target=self._serve, name="settings", daemon=True).start()
 
     def turns(self, stop: threading.Event) -> Iterator[tuple[Config, threading.Event]]:

@@ -4,6 +4,7 @@ A CUDA crash must not stop us from receiving, and a PACS outage must not stop us
 each step is a process of its own, and this small parent starts it again when it falls.
 """
 
+import signal
 import subprocess
 import threading
 import time
@@ -26,6 +27,10 @@ RESTARTS = RetryPolicy(
 #: a child that lived so long has recovered; its next fall counts as the first
 STABLE_SECONDS = 60.0
 POLL_SECONDS = 0.1
+
+
+#: told of each process that ended without being asked, or had to be killed: name, id, exit code
+OnFall = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +60,13 @@ class Supervisor:
         restarts: RetryPolicy = RESTARTS,
         grace_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        on_fall: OnFall = lambda _name, _pid, _exit_code: None,
     ) -> None:
         self._children = [_Child(spec=spec) for spec in specs]
         self._restarts = restarts
         self._grace_seconds = grace_seconds
         self._clock = clock
+        self._on_fall = on_fall
 
     def run(self, stop: threading.Event) -> int:
         """Keep every process alive until ``stop`` is set, then end them all.
@@ -95,16 +102,22 @@ class Supervisor:
         exit_code = child.process.poll()
         if exit_code is None:
             return False
-        self._note_fall(child, exit_code)
+        self._note_fall(child, pid=child.process.pid, exit_code=exit_code)
         return exit_code == USAGE_EXIT
 
     def _start(self, child: _Child) -> None:
-        # the child reads this pipe: its end tells it that we are gone
-        child.process = subprocess.Popen(child.spec.command, stdin=subprocess.PIPE)  # noqa: S603 - our own command
+        # a child is born with SIGHUP held back, and lets it in once it knows what to do with it
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            # the child reads this pipe: its end tells it that we are gone
+            child.process = subprocess.Popen(child.spec.command, stdin=subprocess.PIPE)  # noqa: S603 - our own command
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         child.started_at = self._clock()
         log.info("supervisor.started", name=child.spec.name, pid=child.process.pid)
 
-    def _note_fall(self, child: _Child, exit_code: int) -> None:
+    def _note_fall(self, child: _Child, *, pid: int, exit_code: int) -> None:
+        self._on_fall(child.spec.name, pid, exit_code)
         lived = self._clock() - child.started_at
         child.falls = 1 if lived >= STABLE_SECONDS else child.falls + 1
         delay = self._restarts.delay_after(child.falls).total_seconds()
@@ -141,7 +154,7 @@ class Supervisor:
             exit_code = process.wait(timeout=max(0.0, deadline - self._clock()))
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            self._on_fall(child.spec.name, process.pid, process.wait())
             log.error("supervisor.killed", name=child.spec.name, seconds=self._grace_seconds)
             return False
         log.info("supervisor.stopped", name=child.spec.name, exit_code=exit_code)

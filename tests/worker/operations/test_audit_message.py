@@ -64,6 +64,8 @@ def test_every_event_of_a_job_is_a_message_of_the_standard(name: str) -> None:
     [
         *("association_refused", "refused", "own_object_returned", "halves_removed"),
         *("orphans_removed", "records_removed", "anchor_made", "audit_exported"),
+        *("settings_reloaded", "settings_refused", "release_chosen"),
+        *("process_started", "process_stopped", "process_fell"),
     ],
 )
 def test_every_event_of_no_job_is_a_message_of_the_standard(name: str) -> None:
@@ -113,6 +115,31 @@ def test_a_stranger_at_the_door_is_a_security_alert() -> None:
     assert root.xpath("//EventTypeCode/@csd-code") == ["110126"]
     assert root.find("EventIdentification").get("EventOutcomeIndicator") == "4"
     assert "STRANGER" in root.xpath("//ActiveParticipant/@UserID")
+
+
+@pytest.mark.parametrize(
+    ("name", "type_code", "outcome"),
+    [
+        ("process_started", "110120", "0"),
+        ("process_stopped", "110121", "0"),
+        ("process_fell", "110121", "8"),
+    ],
+)
+def test_start_and_stop_of_a_process_are_application_activity(
+    name: str, type_code: str, outcome: str
+) -> None:
+    detail = {"application": "infer:cuda:0@worker-1:43", "launcher": "serve@worker-1:42"}
+    told = event(name, job_id=None, actor="serve@worker-1:42", detail=detail)
+    root = message(told, None)
+
+    assert root.xpath("//EventID/@csd-code") == ["110100"]
+    assert root.xpath("//EventTypeCode/@csd-code") == [type_code]
+    assert root.find("EventIdentification").get("EventOutcomeIndicator") == outcome
+    roles = root.xpath("//ActiveParticipant/RoleIDCode/@csd-code")
+    assert roles == ["110150", "110151"]
+    assert root.xpath("//ActiveParticipant/@UserID") == list(detail.values())
+    assert root.xpath("//ActiveParticipant/@UserIsRequestor") == ["false", "true"]
+    assert root.xpath("//ActiveParticipant/@AlternativeUserID") == ["AETITLES=BONEAGE"]
 
 
 def test_a_reason_with_marks_and_controls_stays_one_line_of_xml() -> None:

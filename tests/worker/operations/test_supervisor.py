@@ -185,3 +185,54 @@ Supervisor([spec]).run(threading.Event())
     parent.wait()
 
     until((tmp_path / "ended").exists)
+
+
+def test_a_hangup_in_the_first_moment_of_a_process_waits_until_it_can_answer(
+    tmp_path: Path,
+) -> None:
+    young = child(
+        "listen",
+        f"""
+        import os, signal, threading, time
+        folder, stop = {str(tmp_path)!r}, threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        os.mkdir(folder + "/born")
+        while not os.path.exists(folder + "/told"):
+            time.sleep(0.01)
+        signal.signal(signal.SIGHUP, lambda *_: os.mkdir(folder + "/answered"))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {{signal.SIGHUP}})
+        stop.wait()
+        """,
+    )
+    stop = threading.Event()
+    supervisor = Supervisor([young], restarts=AT_ONCE)
+    thread, codes = running(supervisor, stop)
+    until((tmp_path / "born").exists)
+
+    supervisor.pass_on(signal.SIGHUP)
+    (tmp_path / "told").mkdir()
+
+    until((tmp_path / "answered").exists)
+    stop.set()
+    thread.join(timeout=20)
+    assert codes == [0]
+
+
+def test_who_ends_without_being_asked_is_named_and_who_is_asked_is_not(tmp_path: Path) -> None:
+    stop = threading.Event()
+    fallen: list[tuple[str, int, int]] = []
+    supervisor = Supervisor(
+        [obedient("listen", tmp_path), obedient("infer", tmp_path)],
+        restarts=AT_ONCE,
+        on_fall=lambda name, pid, exit_code: fallen.append((name, pid, exit_code)),
+    )
+    thread, _ = running(supervisor, stop)
+    until(lambda: len(pids(tmp_path, "listen")) == len(pids(tmp_path, "infer")) == 1)
+    (killed,) = pids(tmp_path, "infer")
+
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: len(pids(tmp_path, "infer")) == 2)
+    stop.set()
+    thread.join(timeout=20)
+
+    assert fallen == [("infer", killed, -signal.SIGKILL)]
