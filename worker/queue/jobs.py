@@ -1,13 +1,13 @@
 """The jobs: receive, claim, settle, and everything else that moves one."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from schemas.errors import IllegalMoveError, NothingToDeliverError
+from schemas.errors import IllegalMoveError, LeaseLostError, NothingToDeliverError
 from schemas.inquiries import JobFilter, ReceptionView
 from schemas.jobs import (
     Arrival,
@@ -25,11 +25,10 @@ from schemas.refusals import IgnoreReason
 from schemas.tables import Job, Output, Reception
 from worker.queue import views
 from worker.queue.arrivals import take_in
-from worker.queue.claims import claim_of, held, take_oldest_due
+from worker.queue.claims import claim_of, held, held_of, take_oldest_due
 from worker.queue.commitments import Commitments
 from worker.queue.database import reading
-from worker.queue.endings import fail_job, mark_examined
-from worker.queue.fingerprints import RESULT_DIGEST, result_digest
+from worker.queue.endings import fail_job, mark_examined, settle_jobs
 from worker.queue.ledger import Detail, Ledger, ledger
 from worker.queue.overdue import OverdueJob, call_overdue, note_overdue
 from worker.queue.removal import require_files
@@ -42,7 +41,7 @@ from worker.queue.rescue import (
     rescue_rows,
     take_back,
 )
-from worker.queue.results import add_result, current_result
+from worker.queue.results import current_result
 from worker.queue.rows import cancel_rows, owe_again
 
 
@@ -112,9 +111,13 @@ class JobQueue:
         A job that waits for a release that is no longer served is read by ours, unless there is a
         job of its own for that: an acknowledged image never waits for ever.
         """
+        return next(iter(self.claim_several(lease=lease, most=1)), None)
+
+    def claim_several(self, *, lease: timedelta, most: int) -> list[Claim]:
+        """Take up to ``most`` jobs as ``claim`` does, the oldest first, each with its own token."""
         with self._ledger() as book:
-            job = take_oldest_due(book, release=self._release, lease=lease)
-            return None if job is None else claim_of(book.session, job, retry=self._retry)
+            taken = take_oldest_due(book, release=self._release, lease=lease, most=most)
+            return [claim_of(book.session, *each, retry=self._retry) for each in taken]
 
     def renew(self, claim: Claim, *, lease: timedelta) -> Claim:
         """Give a sign of life.
@@ -151,25 +154,19 @@ class JobQueue:
         Raises:
             LeaseLostError: somebody else has the job; nothing was written.
         """
+        if self.settle_several([(claim, result)]):
+            raise LeaseLostError(what="job", row_id=claim.job_id)
+
+    def settle_several(self, settled: Sequence[tuple[Claim, NewResult]]) -> list[Claim]:
+        """Write several results in one transaction; return the claims that somebody else has.
+
+        Of these nothing was written; all the others are settled.
+        """
         with self._ledger() as book:
-            job = held(book, claim)
-            mark_examined(book, job)
-            row = add_result(book, job, result)
-            job.outcome, job.reason = result.outcome, result.reason or None
-            job.error = result.error or None
-            detail: Detail = {
-                "revision": job.revision,
-                "orders": len(result.orders),
-                RESULT_DIGEST: result_digest(row),
-            }
-            book.move(
-                job,
-                after=JobState.DELIVERING,
-                event="settled",
-                reason=result.reason or result.outcome,
-                detail=detail,
-            )
-            book.conclude(job)
+            jobs = held_of(book, [claim for claim, _ in settled])
+            results = [(jobs[claim.job_id], new) for claim, new in settled if claim.job_id in jobs]
+            settle_jobs(book, results)
+            return [claim for claim, _ in settled if claim.job_id not in jobs]
 
     def settle_unchanged(self, claim: Claim, *, reason: str) -> None:
         """End the examination of a content that changes nothing; nothing is sent."""

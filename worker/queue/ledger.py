@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -14,11 +15,71 @@ from schemas.errors import IllegalMoveError, NoSuchJobError
 from schemas.jobs import MOVES, JobState, OutboxState, ReceptionState
 from schemas.tables import Job, JobEventRow, OutboxRow, Reception, Result
 from worker.queue.database import time_of, writing
+from worker.queue.dialect import plain
 
 Detail = Mapping[str, str | int | float | bool | None]
 
 #: a row of the outbox in one of these states may still move by itself
 _IN_FLIGHT = frozenset({OutboxState.WAITING, OutboxState.SENDING, OutboxState.SENT})
+
+# Statements of the hot path are made once: to make one takes longer than to send it.
+_LAST_HASHES = sa.select(
+    Job.id,
+    # by the index for each job: a grouping might read all the events there are
+    sa.select(JobEventRow.hash)
+    .where(JobEventRow.job_id == Job.id)
+    .order_by(JobEventRow.id.desc())
+    .limit(1)
+    .correlate(Job)
+    .scalar_subquery()
+    .label("hash"),
+).where(Job.id.in_(sa.bindparam("job_ids", expanding=True)))
+_INSERT = sa.insert(plain(JobEventRow))
+_LAST_HASH_WITHOUT_JOB = (
+    sa.select(JobEventRow.hash)
+    .where(JobEventRow.job_id.is_(None))
+    .order_by(JobEventRow.id.desc())
+    .limit(1)
+)
+_OLDEST_UNEXAMINED = sa.select(Reception).where(
+    Reception.id.in_(
+        sa.select(sa.func.min(Reception.id))
+        .where(
+            Reception.sop_instance_uid.in_(sa.bindparam("sop_instance_uids", expanding=True)),
+            Reception.state == ReceptionState.KEPT,
+            Reception.examined_at.is_(None),
+        )
+        .group_by(Reception.sop_instance_uid)
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line for the audit trail."""
+
+    job_id: int | None
+    event: str
+    moved: tuple[JobState | None, JobState | None] = (None, None)
+    reason: str = ""
+    detail: Detail = field(default_factory=dict)
+
+    @property
+    def is_birth(self) -> bool:
+        """Say whether it is the first line of a job's life: there is none before it."""
+        before, after = self.moved
+        return before is None and after is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One locked job on its way to another state, and the line that says so."""
+
+    job: Job
+    after: JobState
+    event: str
+    reason: str = ""
+    detail: Detail = field(default_factory=dict)
 
 
 class Ledger:
@@ -54,15 +115,29 @@ class Ledger:
         Raises:
             IllegalMoveError: a job's life has no such move.
         """
-        before = job.state
+        self.move_all([Move(job=job, after=after, event=event, reason=reason, detail=detail or {})])
+
+    def move_all(self, moves: Iterable[Move]) -> None:
+        """Move different jobs, each as ``move`` does, with the same few statements for all."""
+        lines = [self._moved(each) for each in moves]
+        self.session.flush()
+        self.write(lines)
+
+    def _moved(self, move: Move) -> Line:
+        job, before, after = move.job, move.job.state, move.after
         if after not in MOVES[before]:
             raise IllegalMoveError(job_id=job.id, before=before, after=after)
         job.state = after
         job.claim_token = None
         job.lease_ends_at = None
         job.updated_at = self.at
-        self.session.flush()
-        self.note(job.id, event=event, moved=(before, after), reason=reason, detail=detail)
+        return Line(
+            job_id=job.id,
+            event=move.event,
+            moved=(before, after),
+            reason=move.reason,
+            detail=move.detail,
+        )
 
     def queue_again(self, job: Job, *, event: str, reason: str) -> None:
         """Move a resting job back to the start, with all its attempts, behind those that wait."""
@@ -99,16 +174,12 @@ class Ledger:
 
     def unexamined(self, sop_instance_uid: str) -> Reception | None:
         """Return the oldest kept content under this UID that nobody has looked at yet."""
-        return self.session.scalars(
-            sa.select(Reception)
-            .where(
-                Reception.sop_instance_uid == sop_instance_uid,
-                Reception.state == ReceptionState.KEPT,
-                Reception.examined_at.is_(None),
-            )
-            .order_by(Reception.id)
-            .limit(1)
-        ).one_or_none()
+        return self.unexamined_of([sop_instance_uid]).get(sop_instance_uid)
+
+    def unexamined_of(self, sop_instance_uids: Sequence[str]) -> dict[str, Reception]:
+        """Return the same for each of several UIDs that has one."""
+        found = self.session.scalars(_OLDEST_UNEXAMINED, {"sop_instance_uids": sop_instance_uids})
+        return {each.sop_instance_uid: each for each in found}
 
     def note(
         self,
@@ -120,22 +191,28 @@ class Ledger:
         detail: Detail | None = None,
     ) -> None:
         """Add one line to the audit trail; the job must be locked, so that its chain is one."""
-        if job_id is None:
-            self.lock("events without a job")
-        row = JobEventRow(
-            job_id=job_id,
-            at=self.at,
-            actor=self._actor,
-            event=event,
-            before=moved[0],
-            after=moved[1],
-            reason=reason,
-            detail=canonical(detail or {}),
-            previous_hash=self._last_hash(job_id),
-        )
-        row.hash = event_hash(row)
-        self.session.add(row)
-        self.session.flush()
+        line = Line(job_id=job_id, event=event, moved=moved, reason=reason, detail=detail or {})
+        self.write([line])
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Add a line for each of several locked jobs; in one statement, in their order."""
+        hashes = self._last_hashes(lines)
+        rows: list[dict[str, object]] = []
+        for line in lines:
+            row: dict[str, object] = {
+                "job_id": line.job_id,
+                "at": self.at,
+                "actor": self._actor,
+                "event": line.event,
+                "before": line.moved[0],
+                "after": line.moved[1],
+                "reason": line.reason,
+                "detail": canonical(line.detail),
+                "previous_hash": hashes.get(line.job_id) or "",
+            }
+            row["hash"] = hashes[line.job_id] = event_hash(JobEventRow(**row))
+            rows.append(row)
+        self.session.execute(_INSERT, rows)
 
     def lock(self, what: str) -> None:
         """Let one transaction at a time touch ``what``; SQLite's writers are alone anyhow."""
@@ -143,10 +220,17 @@ class Ledger:
             number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
             self.session.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
 
-    def _last_hash(self, job_id: int | None) -> str:
-        of_job = JobEventRow.job_id.is_(None) if job_id is None else JobEventRow.job_id == job_id
-        last = sa.select(JobEventRow.hash).where(of_job).order_by(JobEventRow.id.desc()).limit(1)
-        return self.session.scalar(last) or ""
+    def _last_hashes(self, lines: Sequence[Line]) -> dict[int | None, str | None]:
+        """Return the hash of the last line of each job that has one."""
+        found: dict[int | None, str | None] = {}
+        if any(line.job_id is None for line in lines):
+            self.lock("events without a job")
+            found[None] = self.session.scalar(_LAST_HASH_WITHOUT_JOB)
+        ids = {line.job_id for line in lines if line.job_id is not None and not line.is_birth}
+        if ids:
+            rows = self.session.execute(_LAST_HASHES, {"job_ids": sorted(ids)})
+            found |= {row.id: row.hash for row in rows}
+        return found
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def _always(_arguments: tuple[Any, ...], _named: dict[str, Any], _result: object
 
 
 def _gave_something(_arguments: tuple[Any, ...], _named: dict[str, Any], result: object) -> bool:
-    return result is not None
+    return bool(result)
 
 
 def _into_spool(arguments: tuple[Any, ...], _named: dict[str, Any], _result: object) -> bool:
@@ -64,7 +64,7 @@ _PROOFS = "worker.queue.commitments:Commitments"
 POINTS = (
     # receive: half, flush, name, folder, row, answer
     Point(name="listen.half_opened", where=f"{_SPOOL}:Spool.open"),
-    Point(name="listen.half_written", where=f"{_SPOOL}:IncomingFile.write", most_nth=30),
+    Point(name="listen.half_written", where=f"{_SPOOL}:IncomingFile.advance", most_nth=30),
     Point(name="listen.before_fsync", where=f"{_SPOOL}:keep_durably", is_before=True),
     Point(name="listen.fsynced", where="os:replace", is_before=True, counts=_into_spool),
     Point(name="listen.renamed", where="os:replace", counts=_into_spool),
@@ -86,7 +86,7 @@ POINTS = (
     Point(name="infer.estimated", where="worker.inference.worker:write_result", is_before=True),
     Point(name="infer.one_file_written", where="worker.inference.results:write_durably"),
     Point(name="infer.files_written", where="worker.inference.worker:write_result"),
-    Point(name="infer.result_not_committed", where=f"{_JOBS}:add_result"),
+    Point(name="infer.result_not_committed", where="worker.queue.endings:add_results"),
     Point(name="infer.settled", where=f"{_JOBS}:JobQueue.settle"),
     # deliver: claim, object, answer, proof
     Point(name="deliver.claimed", where="worker.queue.outbox:Outbox.claim", counts=_gave_something),
