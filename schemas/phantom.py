@@ -11,3 +11,15 @@ CONSTANCY_PEER = "constancy"
 SELFTEST_AE = "BONEAGE-SELFTEST"
 #: Coding scheme of the code by which it says so: the AE title of that destination.
 SELFTEST_SCHEME = "99BONEAGE"
+
+_TASK = "phantom "
+
+
+def task_of_device(device: str) -> str:
+    """Return how reading the phantom on one device stands among the jobs that are done at times."""
+    return f"{_TASK}{device}"
+
+
+def device_of_task(task: str) -> str | None:
+    """Return which device a job asks for the phantom; ``None``: it is another job."""
+    return task.removeprefix(_TASK) if task.startswith(_TASK) else None

@@ -4,14 +4,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from schemas.config import Config
-from worker.app import clock, releases
+from worker.app import clock, identities, queues, releases
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.health.checks import Health
     from worker.health.constancy import Expected
+    from worker.inference.estimate import ImageReader
     from worker.operations.constancy import ConstancyCheck
+    from worker.operations.device_check import DeviceCheck
     from worker.queue.jobs import JobQueue
 
 
@@ -51,6 +53,28 @@ def constancy_check(config: Config, queue: "JobQueue") -> "ConstancyCheck":
         phantom=expected_phantom(config).phantom,
         called_ae=config.listener.ae_title,
         now=clock.now,
+    )
+
+
+def device_check(
+    config: Config, opened: "Engine", *, reader: "ImageReader", device: str
+) -> "DeviceCheck":
+    """Return what asks one device for the phantom, as often as the constancy check goes round.
+
+    Raises:
+        NoSuchReleaseError: there is no release, so no phantom.
+    """
+    from worker.operations.device_check import DeviceCheck
+    from worker.queue.periodic import PeriodicRuns
+
+    actor = identities.process_actor(f"infer:{device}")
+    return DeviceCheck(
+        reader=reader,
+        phantom=expected_phantom(config).phantom,
+        device=device,
+        every=timedelta(hours=config.schedule.constancy_hours),
+        note=PeriodicRuns(opened, now=clock.utc_now).note,
+        record=queues.queue_on(config, opened, actor=actor, release="").record_event,
     )
 
 

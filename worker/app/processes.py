@@ -6,7 +6,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from schemas.config import Config, PeerSection
-from worker.app import clock, databases, identities, queues, readers, releases, schedule, web
+from worker.app import (
+    clock,
+    databases,
+    health,
+    identities,
+    queues,
+    readers,
+    releases,
+    schedule,
+    web,
+)
 from worker.logs import log
 
 if TYPE_CHECKING:
@@ -126,13 +136,13 @@ def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> N
     from worker.operations.constancy import constancy_rules
     from worker.queue.database import installation_id
 
-    config = live.config
-    reader = readers.image_reader(
-        config, installation_id=installation_id(databases.engine(config)), device=device
-    )
+    config, opened = live.config, databases.engine(live.config)
+    reader = readers.image_reader(config, installation_id=installation_id(opened), device=device)
     log.info("inference.ready", device=device, release=releases.release(config).name)
     queue = queues.job_queue(config, actor=identities.process_actor(f"infer:{device}"))
+    check = health.device_check(config, opened, reader=reader, device=device)
     for current, over in live.turns(stop):
+        check.run_when_due()
         policy = InferencePolicy(
             rules=(*constancy_rules(current.peer), *current.intake.rule),
             peers=known_peers(current),
@@ -142,7 +152,8 @@ def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> N
             refusals=config.report.refusals,
             report_technical_failures=config.report.report_technical_failures,
         )
-        InferenceWorker(queue, reader, root=config.storage.root, policy=policy).run(over)
+        with check.ending(over):
+            InferenceWorker(queue, reader, root=config.storage.root, policy=policy).run(over)
 
 
 def run_deliverer(live: "LiveSettings", stop: threading.Event, _device: str) -> None:

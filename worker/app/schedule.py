@@ -34,6 +34,8 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
     trail = audit.audit_trail(config)
     seal.make_key()
     opened = databases.engine(config)  # one for all: each engine keeps connections of its own
+    periodic = PeriodicRuns(opened, now=clock.utc_now)
+    periodic.forget_devices_but(config.inference.devices)
     Schedule(
         [
             PeriodicTask(
@@ -82,7 +84,7 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
             *_watching_tasks(live, queue),
         ],
         leadership=Leadership(opened, now=clock.utc_now, name="schedule", holder=actor),
-        note=PeriodicRuns(opened, now=clock.utc_now).note,
+        note=periodic.note,
     ).run(stop)
 
 

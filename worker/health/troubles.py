@@ -9,7 +9,7 @@ from typing import Final
 from schemas.figures import DriftFigures, Snapshot
 from schemas.jobs import JobState, Stage
 from schemas.notices import Trouble
-from schemas.phantom import CONSTANCY_PEER
+from schemas.phantom import CONSTANCY_PEER, device_of_task
 from worker.health.verdict import Check, spoken
 
 #: a shift within three standard errors may be chance alone
@@ -144,7 +144,17 @@ def _tasks(snapshot: Snapshot) -> Iterator[Trouble]:
     for one in snapshot.periodic:
         if one.failed_at is None or (one.succeeded_at and one.succeeded_at > one.failed_at):
             continue
-        title, mend = _TASKS.get(
-            one.name, (f"The scheduled job {one.name!r} fails", "Look at the log of `schedule`.")
-        )
+        title, mend = _TASKS.get(one.name) or _spoken_task(one.name)
         yield Trouble(key=f"task:{one.name}", title=title, message=f"It failed last. {mend}")
+
+
+def _spoken_task(name: str) -> tuple[str, str]:
+    """Return title and mend of a job that has none of its own."""
+    device = device_of_task(name)
+    if device is None:
+        return f"The scheduled job {name!r} fails", "Look at the log of `schedule`."
+    mend = (
+        "Its results cannot be trusted: end `infer` there, then `boneage doctor`, `boneage release "
+        "verify`, device and driver. `boneage audit list --event device_checked` has the numbers."
+    )
+    return f"Device {device} does not read the phantom right", mend

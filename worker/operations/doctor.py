@@ -3,24 +3,20 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Engine, make_url
 
-from models.phantom import draw_phantom
 from models.release.manifest import read_manifest, verify_release
 from schemas.config import Config, PeerSection
-from schemas.images import Sex
 from schemas.releases import Phantom
 from worker.health.checks import Health
 from worker.health.graphics import graphics_cards
 from worker.inference.estimate import ImageReader
-from worker.inference.phantom import phantom_radiograph
-from worker.inference.received import received
 from worker.operations.clocks import examine_clocks
 from worker.operations.device import choose_device
+from worker.operations.device_check import phantom_image
 from worker.operations.doctor_disk import examine_disk
 from worker.operations.doctor_ports import examine_ports
 from worker.operations.findings import Examination, Finding, fail, ok, skipped, warn
@@ -119,14 +115,7 @@ def _device(surgery: Surgery, name: str) -> list[Finding]:
 
 def read_phantom(reader: ImageReader, phantom: Phantom) -> tuple[float, float]:
     """Return the bone age of the phantom in months, and how many seconds that took."""
-    image = received(
-        phantom_radiograph(
-            draw_phantom(age_months=phantom.age_months, sex=Sex(phantom.sex)),
-            age_months=phantom.age_months,
-            sex=Sex(phantom.sex),
-            taken_at=datetime.now().astimezone(),
-        )
-    )
+    image = phantom_image(phantom)
     started = time.perf_counter()
     content = reader.read(image).content
     return content.estimates[0].age_months, time.perf_counter() - started

@@ -109,3 +109,12 @@ def test_a_trail_that_cannot_be_sealed_is_told_until_it_can() -> None:
 
     assert keys(periodic=(failed,)) == ["task:seal"]
     assert keys(periodic=(mended,)) == []
+
+
+def test_a_device_that_reads_the_phantom_wrong_is_named() -> None:
+    failed = PeriodicFigures(name="phantom cuda:1", succeeded_at=None, failed_at=NOW)
+
+    (told,) = troubles(snapshot(periodic=(failed,)), (), patience=PATIENCE)
+
+    assert told.title == "Device cuda:1 does not read the phantom right"
+    assert "boneage doctor" in told.message
