@@ -302,6 +302,11 @@ class JobView:
     image_removed_at: datetime | None = None  #: when retention took the image that it reads
     result_removed_at: datetime | None = None  #: when retention took the files of its result
 
+    @property
+    def is_result_current(self) -> bool:
+        """Say whether the result is what the last reading gave, and not of an earlier one."""
+        return self.outcome is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent:

@@ -91,6 +91,7 @@ def show_job(
         more = {
             "error": job.error,
             "timings_ms": job.timings_ms,
+            "former_bone_age_months": None if job.is_result_current else job.bone_age_months,
             "stages": stages_of(events),
             "receptions": [reception_record(one) for one in receptions],
             "events": [event_record(event) for event in events],

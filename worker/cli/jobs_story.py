@@ -39,13 +39,14 @@ def job_row(job: JobView, *, is_quarantined: bool = False) -> tuple[str, ...]:
 
 
 def bone_age(job: JobView) -> str:
-    """Return the number with its interval, or what was found instead."""
+    """Return the number with its interval, or what was found instead; of an earlier round: so."""
     if job.bone_age_months is None:
         return job.outcome.value if job.outcome else ""
+    before = "" if job.is_result_current else "before: "
     if job.interval_months is None:
-        return f"{job.bone_age_months:.1f} mo"
+        return f"{before}{job.bone_age_months:.1f} mo"
     low, high = job.interval_months
-    return f"{job.bone_age_months:.1f} mo ({low:.0f} to {high:.0f})"
+    return f"{before}{job.bone_age_months:.1f} mo ({low:.0f} to {high:.0f})"
 
 
 def stages_of(events: Sequence[JobEvent]) -> dict[str, float]:

@@ -9,7 +9,13 @@ Record = dict[str, Any]
 
 
 def job_record(job: JobView) -> Record:
-    """Return one job with the keys that every list of jobs has, in this order, for ever."""
+    """Return one job with the keys that every list of jobs has, in this order, for ever.
+
+    The number is that of the current round: none while the image is read again, and none where that
+    failed or no rule wants the image any more.
+    """
+    number = job.bone_age_months if job.is_result_current else None
+    interval = job.interval_months if job.is_result_current else None
     return {
         "job_id": job.job_id,
         "state": job.state.value,
@@ -22,8 +28,8 @@ def job_record(job: JobView) -> Record:
         "revision": job.revision,
         "received_at": job.received_at.isoformat(),
         "updated_at": job.updated_at.isoformat(),
-        "bone_age_months": job.bone_age_months,
-        "interval_months": list(job.interval_months) if job.interval_months else None,
+        "bone_age_months": number,
+        "interval_months": list(interval) if interval else None,
         "sex": job.sex,
         "sex_source": job.sex_source,
         "release": job.release,

@@ -54,7 +54,7 @@ def mark_examined(book: Ledger, job: Job) -> Reception:
 def fail_job(book: Ledger, job: Job, *, code: str, message: str) -> None:
     """End a running job until an operator, or other content, moves it on."""
     mark_examined(book, job)
-    job.reason, job.error = code, message
+    job.outcome, job.reason, job.error = None, code, message
     detail: Detail = {"attempt": job.attempt, "error": message}
     book.move(job, after=JobState.FAILED, event="failed", reason=code, detail=detail)
     book.rest(job)

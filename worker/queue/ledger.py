@@ -143,6 +143,7 @@ class Ledger:
         """Move a resting job back to the start, with all its attempts, behind those that wait."""
         job.attempt = job.vanished = 0
         job.is_isolated = False
+        job.outcome = None  # the result that there is belongs to what was before
         job.run_after = job.rank_at = self.at
         self.move(job, after=JobState.QUEUED, event=event, reason=reason)
 

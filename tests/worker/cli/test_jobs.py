@@ -5,6 +5,7 @@ import pytest
 
 from schemas.errors import RemovedByRetentionError
 from schemas.jobs import JobEvent, JobState
+from schemas.refusals import IgnoreReason
 from schemas.tables import Job, Reception, Result
 from tests.builders import hand_radiograph, write_file
 from tests.worker.cli.conftest import Room, Run
@@ -74,6 +75,37 @@ def test_a_content_that_was_set_aside_is_seen(room: Room, run: Run) -> None:
     assert numbers(run("jobs", "list", "--quarantined", "--json")) == [1]
     shown = json.loads(run("jobs", "show", "1", "--json"))
     assert [one["state"] for one in shown["receptions"]] == ["kept", "quarantined"]
+
+
+def test_a_number_of_an_earlier_round_is_not_taken_for_that_of_this_one(
+    room: Room, run: Run
+) -> None:
+    settled(room.queue)
+    send_all(room.outbox)
+    assert "  120.5 mo (108 to 133)" in run("jobs", "list")
+
+    room.queue.receive(arrival(digest="b" * 64))
+    room.queue.settle_ignored(claimed(room.queue), reason=IgnoreReason.NO_RULE)
+
+    assert "before: 120.5 mo (108 to 133)" in run("jobs", "list")
+    shown = json.loads(run("jobs", "show", "1", "--json"))
+    assert (shown["outcome"], shown["bone_age_months"], shown["interval_months"]) == (None,) * 3
+    assert shown["former_bone_age_months"] == 120.5
+
+
+def test_while_an_image_is_read_again_its_number_is_that_of_before(room: Room, run: Run) -> None:
+    settled(room.queue)
+    send_all(room.outbox)
+    room.queue.requeue(1, reason="sex was corrected")
+
+    (queued,) = json.loads(run("jobs", "list", "--json"))
+    room.queue.fail(claimed(room.queue), code="spool.missing", message="It is gone.")
+    (failed,) = json.loads(run("jobs", "list", "--json"))
+    room.queue.requeue(1, reason="the PACS lost it", deliver_only=True)
+    (delivering,) = json.loads(run("jobs", "list", "--json"))
+
+    found = [(one["outcome"], one["bone_age_months"]) for one in (queued, failed, delivering)]
+    assert found == [(None, None), (None, None), ("estimated", 120.5)]
 
 
 def test_a_job_is_shown_with_its_whole_story(room: Room, run: Run) -> None:
