@@ -5,6 +5,7 @@ megabytes fills the memory), decodes the character set on the way, and quotes va
 warnings. Here no text is decoded, values are skipped unread, and reading ends before the pixels.
 """
 
+import contextlib
 import re
 import zlib
 from dataclasses import dataclass
@@ -59,15 +60,19 @@ def is_uid(text: str) -> bool:
     return _UID.fullmatch(text) is not None
 
 
-def read_identity(path: Path, *, offset: int, transfer_syntax_uid: str) -> ObjectIdentity:
+def read_identity(
+    path: Path, *, offset: int, transfer_syntax_uid: str, front: bytes = b""
+) -> ObjectIdentity:
     """Return the identity of the data set that begins ``offset`` bytes into the file.
+
+    ``front`` is how it begins, of one who has that in memory: mostly the disk need not be asked.
 
     Raises:
         UnreadableDatasetError: the bytes are no data set in this transfer syntax.
         OSError: the file cannot be read.
     """
     values = read_values(
-        path, offset=offset, transfer_syntax_uid=transfer_syntax_uid, wanted=_WANTED
+        path, offset=offset, transfer_syntax_uid=transfer_syntax_uid, wanted=_WANTED, front=front
     )
     if not values.keys() & {SOP_CLASS_UID, SOP_INSTANCE_UID}:
         raise UnreadableDatasetError(what="it has neither SOP Class UID nor SOP Instance UID")
@@ -81,7 +86,12 @@ def read_identity(path: Path, *, offset: int, transfer_syntax_uid: str) -> Objec
 
 
 def read_values(
-    path: Path, *, offset: int, transfer_syntax_uid: str, wanted: frozenset[int]
+    path: Path,
+    *,
+    offset: int,
+    transfer_syntax_uid: str,
+    wanted: frozenset[int],
+    front: bytes = b"",
 ) -> dict[int, bytes]:
     """Return the wanted values up to Study Instance UID as encoded, padding stripped.
 
@@ -89,14 +99,17 @@ def read_values(
         UnreadableDatasetError: the bytes are no data set in this transfer syntax.
         OSError: the file cannot be read.
     """
+    is_deflated = transfer_syntax_uid == DeflatedExplicitVRLittleEndian
+    is_big_endian = transfer_syntax_uid == ExplicitVRBigEndian
+    if front and not is_deflated:
+        source: _Source = _Front(front, size=path.stat().st_size - offset)
+        with contextlib.suppress(_BehindFrontError):
+            return _Reader(source, is_big_endian=is_big_endian, wanted=wanted).values()
     with path.open("rb") as file:
         file.seek(0, 2)
         end = file.tell()
         file.seek(offset)
-        source: _Source = _File(file, end=end)
-        if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-            source = _Inflated(file)
-        is_big_endian = transfer_syntax_uid == ExplicitVRBigEndian
+        source = _Inflated(file) if is_deflated else _File(file, end=end)
         return _Reader(source, is_big_endian=is_big_endian, wanted=wanted).values()
 
 
@@ -132,6 +145,31 @@ class _File:
         if self._file.tell() + count > self._end:
             raise UnreadableDatasetError(what="a value runs past the end")
         self._file.seek(count, 1)
+
+
+class _BehindFrontError(Exception):
+    """What is wanted stands behind the part that is in memory."""
+
+
+class _Front:
+    """The beginning of a data set, from memory; ``size`` is that of the whole."""
+
+    def __init__(self, front: bytes, *, size: int) -> None:
+        self._front = front
+        self._size = size
+        self._at = 0
+
+    def read(self, count: int) -> bytes:
+        end = self._at + count
+        if end > len(self._front) < self._size:
+            raise _BehindFrontError
+        taken, self._at = self._front[self._at : end], end
+        return taken
+
+    def skip(self, count: int) -> None:
+        if self._at + count > self._size:
+            raise UnreadableDatasetError(what="a value runs past the end")
+        self._at += count
 
 
 class _Inflated:

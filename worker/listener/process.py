@@ -1,5 +1,6 @@
 """The `listen` process: a listener that runs until it is told to stop."""
 
+import gc
 import threading
 
 from schemas.errors import TransientError
@@ -29,6 +30,7 @@ def run(listener: Listener, *, stop: threading.Event) -> None:
         ListeningPortError: a port cannot be had.
         OSError: the spool cannot be had.
     """
+    gc.freeze()  # pynetdicom collects every six seconds: what the libraries are made of stays out
     listener.start()
     try:
         while not stop.wait(_WATCH_SECONDS):

@@ -86,6 +86,7 @@ class Reception:
             incoming.path,
             offset=incoming.dataset_offset,
             transfer_syntax_uid=meta.transfer_syntax_uid,
+            front=incoming.front,
         )
         study_instance_uid = _require_match(identity, meta)
         if self._is_ours(identity, meta):

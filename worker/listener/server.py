@@ -19,6 +19,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 from worker.listener.errors import HandshakeError
 from worker.listener.spool import FileMeta, IncomingFile
 from worker.listener.transport import GuardedReader, SpoolingProvider
+from worker.listener.upper_layer import SpoolingUpperLayer
 from worker.logs import log
 from worker.tls import reason_of
 
@@ -60,6 +61,7 @@ class GuardedRequestHandler(RequestHandler):
             on_too_slow=receiving.on_too_slow,
         )
         association.dimse = provider
+        association.dul = SpoolingUpperLayer(association, reader=reader, provider=provider)
         for event in (evt.EVT_CONN_CLOSE, evt.EVT_ABORTED, evt.EVT_RELEASED):
             association.bind(event, lambda _event: provider.discard_all())
         # pynetdicom leaves it open where the peer was the first to close

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import error as StructureError  # noqa: N812 - a class with the name of a function
 from struct import pack, unpack_from
-from typing import BinaryIO, Self
+from typing import Self
 
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from schemas.config import StorageSection
 from worker.files import keep_durably, sync_folder
+from worker.listener.direct import DirectFile
 from worker.listener.errors import (
     NoRoomError,
     SpoolWriteError,
@@ -31,8 +32,9 @@ from worker.logs import log
 INCOMING_FOLDER = "incoming"
 SPOOL_FOLDER = "spool"
 
-#: Fewer system calls for senders with small PDUs; larger than the largest PDU that we offer.
-_WRITE_BUFFER_BYTES = 256 * 1024
+#: Real headers reach the study's UID within it, so that nobody reads them back from the disk.
+_FRONT_BYTES = 64 * 1024
+_DRAIN_BYTES = 64 * 1024
 _PREFIX_END = 132  #: PS3.10, 7.1: preamble and "DICM"
 _META_START = 144  #: behind the group length, which is the first element
 _LONGEST_META_BYTES = 1024  #: three UIDs, two AE titles and their heads have half of it
@@ -128,14 +130,18 @@ class IncomingFile:
         self.dataset_offset = len(head)
         self.size_bytes = 0
         self._limit_bytes = limit_bytes
+        self.front = b""  #: how the data set begins, as far as it is kept in memory
         self._sha256 = hashlib.sha256()
         self._error: StoreRefusedError | None = None
-        self._file: BinaryIO | None = None
+        self._file: DirectFile | None = None
+        self._drain: memoryview | None = None
         try:
-            self._file = path.open("xb", buffering=_WRITE_BUFFER_BYTES)
-            self._file.write(head)
+            self._file = DirectFile(path)
         except OSError as error:
             self._give_up(SpoolWriteError(errno=error.errno))
+            return
+        self._file.room[: len(head)] = head
+        self._file.advance(len(head))
 
     @property
     def name(self) -> str:
@@ -154,19 +160,42 @@ class IncomingFile:
         """Drain this object from here on; ``finish`` raises ``error``."""
         self._give_up(error)
 
-    def write(self, fragment: bytes) -> None:
-        """Append a fragment of the data set."""
-        if self._file is None:
+    @property
+    def room(self) -> memoryview:
+        """Return where the next bytes of the data set may be put; ``advance`` says how many."""
+        file = self._file
+        if file is not None:
+            return file.room
+        self._drain = self._drain or memoryview(bytearray(_DRAIN_BYTES))
+        return self._drain
+
+    def advance(self, count: int) -> None:
+        """Append the first ``count`` bytes of ``room`` to the data set."""
+        file = self._file
+        if file is None:
             return
-        self.size_bytes += len(fragment)
+        self.size_bytes += count
         if self.size_bytes > self._limit_bytes:
             self._give_up(TooLargeError(limit_bytes=self._limit_bytes))
             return
-        self._sha256.update(fragment)
+        arrived = file.room[:count]
+        self._sha256.update(arrived)
+        if len(self.front) < _FRONT_BYTES:
+            self.front += arrived[: _FRONT_BYTES - len(self.front)]
         try:
-            self._file.write(fragment)
+            file.advance(count)
         except OSError as error:
             self._give_up(SpoolWriteError(errno=error.errno))
+
+    def write(self, fragment: bytes) -> None:
+        """Append a fragment of the data set."""
+        left = memoryview(fragment)
+        while left:
+            room = self.room
+            count = min(len(room), len(left))
+            room[:count] = left[:count]
+            self.advance(count)
+            left = left[count:]
 
     def finish(self) -> str:
         """Flush and close; return the sha256 of the data set, hexadecimal.
@@ -192,7 +221,7 @@ class IncomingFile:
         file, self._file = self._file, None
         if file is not None:
             try:
-                file.close()
+                file.abandon()
             except OSError as error:  # what was not written is not wanted either
                 log.debug("receive.close_failed", errno=error.errno)
         try:

@@ -7,8 +7,11 @@
   folder of the whole process. Here each association of ours writes to the spool's own folder.
 """
 
+import contextlib
 import math
+import queue
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -33,6 +36,12 @@ LONGEST_REQUEST_BYTES = 256 * 1024
 #: Command sets have a few hundred bytes; this bounds what is gathered in memory.
 _LONGEST_COMMAND_BYTES = 1024 * 1024
 _READ_STEP_BYTES = 256 * 1024
+_LAST_OF_DATA_SET = 0x02  #: message control header, PS3.8 E.2
+#: how soon an association looks at its timers, or sees that it shall end, where nobody tells it
+_LOOK_SECONDS = 0.1
+#: How long one step waits, as parts of what is left until the deadline; in between nothing is said
+#: to the socket. What we answer is sent with the same patience.
+_LEAST_PATIENCE, _MOST_PATIENCE = 0.5, 0.9
 
 
 def require_tested_library() -> None:
@@ -68,6 +77,24 @@ class GuardedReader:
         self._connection = connection
         self._on_too_slow = on_too_slow
 
+        self._peeked = bytearray()  # seen, but not taken
+        self._patience: float | None = None  # the time-out of the socket, as we set it last
+        self._deadline = math.inf  # of the PDU that is arriving
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Say whether something can be read without asking the network."""
+        connection = self._connection
+        return bool(self._peeked) or (
+            isinstance(connection, ssl.SSLSocket)
+            and connection.fileno() >= 0
+            and connection.pending() > 0
+        )
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on; -1: it is closed."""
+        return self._connection.fileno()
+
     def recv(self, nr_bytes: int) -> bytearray:
         """Return ``nr_bytes`` bytes, or fewer if the peer closed; pynetdicom's own signature.
 
@@ -80,38 +107,87 @@ class GuardedReader:
             log.warning("association.oversize_pdu", size_bytes=nr_bytes)
             raise OversizePduError(nr_bytes)
         received = bytearray(nr_bytes)
+        count = min(nr_bytes, len(self._peeked))
+        received[:count] = self._peeked[:count]
+        del self._peeked[:count]
         view = memoryview(received)
-        count = 0
-        deadline = self._deadline()
-        while count < nr_bytes:
-            taken = self._take(view[count : count + _READ_STEP_BYTES], deadline=deadline)
-            if not taken:
-                break
+        self._begin()
+        while count < nr_bytes and (taken := self._take(view[count : count + _READ_STEP_BYTES])):
             count += taken
-        self._connection.settimeout(self._limit_seconds())  # for what is sent
         return bytearray(view[:count]) if count < nr_bytes else received
 
-    def _take(self, view: memoryview, *, deadline: float) -> int:
+    def peek(self, count: int, *, kind: int) -> bytes:
+        """Return the next ``count`` bytes, which ``recv`` returns again.
+
+        Fewer, if the peer closed, the PDU is of another ``kind``, or it is shorter than that.
+
+        Raises:
+            SlowPduError: they did not come in time.
+        """
+        peeked = self._peeked
+        self._begin()
+        while len(peeked) < count and not _is_other_or_short(peeked, count=count, kind=kind):
+            more = bytearray(count - len(peeked))
+            taken = self._take(memoryview(more))
+            if not taken:
+                break
+            peeked += more[:taken]
+        return bytes(peeked)
+
+    def forget(self) -> None:
+        """Take what was seen, so that what comes behind it is next."""
+        self._peeked.clear()
+
+    def take_into(self, view: memoryview) -> int:
+        """Put the next bytes of the PDU that was begun into ``view``; return how many.
+
+        Raises:
+            SlowPduError: none came in time.
+            ConnectionError: the peer closed inside the PDU.
+        """
+        taken = self._take(view)
+        if not taken:
+            raise ConnectionResetError
+        return taken
+
+    def _begin(self) -> None:
+        """Give what begins now its deadline."""
+        provider = self._association.dimse
+        end = provider.message_ends_at if isinstance(provider, SpoolingProvider) else None
+        self._deadline = min(end or math.inf, time.monotonic() + self._limit_seconds())
+
+    def _take(self, view: memoryview) -> int:
         try:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise SlowPduError
-            self._connection.settimeout(left)
-            return self._connection.recv_into(view)
+            while True:
+                left = self._deadline - time.monotonic()
+                if left <= 0:
+                    raise SlowPduError
+                self._be_patient(left)
+                with contextlib.suppress(TimeoutError):  # it may have been a little too early
+                    return self._connection.recv_into(view)
         except TimeoutError:
             self._on_too_slow(self._association)
             raise
 
-    def _deadline(self) -> float:
-        provider = self._association.dimse
-        end = provider.message_ends_at if isinstance(provider, SpoolingProvider) else None
-        return min(end or math.inf, time.monotonic() + self._limit_seconds())
+    def _be_patient(self, seconds: float) -> None:
+        """Wait for a step no longer than ``seconds``: not to the last tenth, to say it seldom."""
+        patience = self._patience
+        if patience is None or not _LEAST_PATIENCE * seconds <= patience <= seconds:
+            self._patience = _MOST_PATIENCE * seconds
+            self._connection.settimeout(self._patience)
 
     def _limit_seconds(self) -> float:
         association = self._association
         is_open = association.is_established
         limit = association.network_timeout if is_open else association.acse_timeout
         return float(limit or 60)
+
+
+def _is_other_or_short(head: bytearray, *, count: int, kind: int) -> bool:
+    if head and head[0] != kind:
+        return True
+    length_end = 6  # PS3.8 table 9-22: type, reserved, length
+    return len(head) >= length_end and length_end + int.from_bytes(head[2:length_end]) < count
 
 
 class SpoolingProvider(DIMSEServiceProvider):
@@ -154,6 +230,32 @@ class SpoolingProvider(DIMSEServiceProvider):
                 log.exception("association.malformed_message")
                 self._give_up()
                 return
+
+    @property
+    def arriving(self) -> IncomingFile | None:
+        """Return the file of the data set that is arriving; none: something else is, or nothing."""
+        message = self.message
+        file: object = message and message._data_set_file  # noqa: SLF001 - see module
+        return file if isinstance(file, IncomingFile) else None
+
+    def fragment_taken(self, context_id: int, *, is_last: bool) -> None:
+        """Note that a fragment of the data set was put into its file already."""
+        if not is_last:
+            self._after_fragment()
+            return
+        end = P_DATA()
+        end.presentation_data_value_list = []
+        end.presentation_data_value_list.append((context_id, bytes([_LAST_OF_DATA_SET])))
+        self.receive_primitive(end)
+
+    def get_msg(self, block: bool = False) -> tuple[Any, Any]:  # noqa: FBT001, FBT002 - as pynetdicom has it
+        """Return the next message; its thread sleeps here until there is one, or other work."""
+        if block:
+            return super().get_msg(block=True)
+        try:
+            return self.msg_queue.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            return None, None
 
     def _after_fragment(self) -> None:
         message = self.message
