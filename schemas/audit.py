@@ -17,6 +17,7 @@ class AuditFault(StrEnum):
     NO_ANCHOR = "no_anchor"  #: nothing outside the database says how far the trail reached
     TOMBSTONE = "tombstone"  #: what says that retention removed rows was forged or changed
     RESULT = "result"  #: a result, or the state of a job, is not what the trail says
+    FILE = "file"  #: a file of a result is gone, or not what was written
     ANCHOR = "anchor"  #: the anchor file is damaged, or another key sealed it
 
 
@@ -39,6 +40,16 @@ class AuditProblem:
     kind: AuditFault
     event_id: int | None  #: None: it concerns the trail as a whole
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenFile:
+    """One file of a result that should be there, as the trail has it."""
+
+    path: str  #: relative to the storage root
+    sha256: str  #: hexadecimal
+    job_id: int
+    event_id: int  #: of the event that says so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

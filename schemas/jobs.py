@@ -1,7 +1,7 @@
 """A job's life: its states, the moves between them, claims and retries."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -202,6 +202,8 @@ class NewResult:
     is_phantom: bool = False
     error: str = ""  #: with reason "technical": the last error in words, for ``JobView.error``
     chronological_age_months: float | None = None
+    #: sha256 of each file in the folder, hexadecimal, by its name
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,7 @@ class Lane:
             sop_instance_uid=sent.sop_instance_uid,
             status=sent.status,
             confirm_after=self._confirmer.confirm_after,
+            digests=sent.digests,
         )
         status = f"0x{sent.status:04X}"
         log.info("delivery.sent", **_names(claim), status=status, seconds=round(seconds, 3))

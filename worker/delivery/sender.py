@@ -1,6 +1,7 @@
 """Send one claimed object to one destination, in the first SOP class that it takes."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydicom.uid import SecondaryCaptureImageStorage
@@ -28,6 +29,7 @@ class Sent:
 
     sop_instance_uid: str
     status: int
+    digests: Mapping[str, str]  #: sha256 of the report that was built, by the name of its file
 
 
 class Sender:
@@ -66,7 +68,9 @@ class Sender:
             verdict = judge(status, is_ours=is_ours)
             self._remember(file.sop_class_uid, is_accepted=verdict is not Verdict.CLASS_REFUSED)
             if verdict is Verdict.STORED:
-                return Sent(sop_instance_uid=file.sop_instance_uid, status=status)
+                digests = _digests_of(file, kind=claim.kind)
+                uid = file.sop_instance_uid
+                return Sent(sop_instance_uid=uid, status=status, digests=digests)
             if verdict is not Verdict.CLASS_REFUSED:
                 raise self._error_for(verdict, status=status)
         raise NoClassTakenError(peer=self._peer.name, kind=claim.kind, status=status)
@@ -136,3 +140,10 @@ def _output_of(file: StoredObject, *, kind: ObjectKind) -> NewOutput:
         sop_class_uid=file.sop_class_uid,
         sop_instance_uid=file.sop_instance_uid,
     )
+
+
+def _digests_of(file: StoredObject, *, kind: ObjectKind) -> dict[str, str]:
+    """Return the sha256 of a report; inference wrote down that of a capture."""
+    if kind is not ObjectKind.SR:
+        return {}
+    return {file.path.name: hashlib.sha256(file.path.read_bytes()).hexdigest()}

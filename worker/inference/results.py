@@ -1,5 +1,7 @@
 """Files of one revision of one result, durable before the queue hears of it."""
 
+import hashlib
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -34,8 +36,8 @@ def result_folder(claim: Claim) -> str:
     return f"results/{claim.job_id}/{claim.revision}-{claim.token[:8]}"
 
 
-def write_result(finding: Finding, *, root: Path, folder: str) -> None:
-    """Write header, content and Secondary Captures durably.
+def write_result(finding: Finding, *, root: Path, folder: str) -> dict[str, str]:
+    """Write header, content and Secondary Captures durably; return the sha256 of each, by name.
 
     Raises:
         ResultNotWrittenError: the disk refused.
@@ -52,10 +54,16 @@ def write_result(finding: Finding, *, root: Path, folder: str) -> None:
             write_durably(root / folder / name, content)
     except OSError as error:
         raise ResultNotWrittenError(errno=error.errno) from error
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def new_result(
-    finding: Finding, *, folder: str, orders: tuple[OutboxOrder, ...], error: str = ""
+    finding: Finding,
+    *,
+    folder: str,
+    digests: Mapping[str, str],
+    orders: tuple[OutboxOrder, ...],
+    error: str = "",
 ) -> NewResult:
     """Return what the queue is told of a finding whose files lie in ``folder``.
 
@@ -91,6 +99,7 @@ def new_result(
         is_phantom=content.source.is_phantom,
         error=error,
         chronological_age_months=age.months if age else None,
+        digests=digests,
     )
 
 

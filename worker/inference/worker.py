@@ -239,10 +239,11 @@ class InferenceWorker:
         orders: tuple[OutboxOrder, ...],
         error: str = "",
     ) -> Deliver:
-        write_result(finding, root=self._root, folder=attempt.folder)
-        return Deliver(
-            result=new_result(finding, folder=attempt.folder, orders=orders, error=error)
+        digests = write_result(finding, root=self._root, folder=attempt.folder)
+        result = new_result(
+            finding, folder=attempt.folder, digests=digests, orders=orders, error=error
         )
+        return Deliver(result=result)
 
     def _failure(self, attempt: _Attempt, error: Exception) -> Failure:
         if isinstance(error, DeviceError):

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from schemas.audit import AuditProblem, Seal
+from schemas.audit import AuditProblem, Seal, WrittenFile
 from schemas.errors import AuditBrokenError, NoSuchEventError
 from schemas.inquiries import AuditSubject, EventFilter, SealedEvent
 from schemas.jobs import JobEvent
@@ -25,6 +25,7 @@ from worker.queue.ledger import Ledger, ledger
 from worker.queue.tombstones import tombstones
 from worker.queue.verification import find_problems, seal_of
 from worker.queue.views import event_of
+from worker.queue.written_files import written_files
 
 _CHUNK = 1000  # rows in memory at once
 
@@ -74,6 +75,12 @@ class AuditTrail:
             AuditAnchorError: the anchor is damaged, or another key sealed it.
         """
         return read_anchor(anchor, key=key)
+
+    def written_files(self) -> tuple[WrittenFile, ...]:
+        """Return each file of a result that should be there, in the order of their events."""
+        with reading(self._engine) as session:
+            once = {(one.path, one.sha256): one for one in written_files(session)}
+        return tuple(once.values())
 
     def removals(self) -> tuple[Tombstone, ...]:
         """Return what retention removed from the tables, oldest first."""

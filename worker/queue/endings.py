@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from schemas.jobs import JobState, NewResult
 from schemas.tables import Job, Reception, Result
-from worker.queue.fingerprints import RESULT_DIGEST, result_digest
+from worker.queue.fingerprints import RESULT_DIGEST, file_details, result_digest
 from worker.queue.ledger import Detail, Ledger, Move
 from worker.queue.results import add_results
 
@@ -40,6 +40,7 @@ def _settled(job: Job, new: NewResult, row: Result) -> Move:
             "revision": row.revision,
             "orders": len(new.orders),
             RESULT_DIGEST: result_digest(row),
+            **file_details(new.digests),
         },
     )
 

@@ -1,11 +1,13 @@
 """What a row of a result says, as one digest: it stands in the audit trail beside the result."""
 
 import hashlib
+from collections.abc import Mapping
 
 from schemas.tables import Result
 from worker.queue.ledger import canonical
 
 RESULT_DIGEST = "result_digest"
+_FILE = "sha256 "
 
 
 def result_digest(row: Result) -> str:
@@ -28,6 +30,20 @@ def result_digest(row: Result) -> str:
         "is_phantom": row.is_phantom,
     }
     return hashlib.sha256(canonical(fields).encode()).hexdigest()
+
+
+def file_details(digests: Mapping[str, str]) -> dict[str, str]:
+    """Return what an event says of files: the sha256 of each, by its name."""
+    return {f"{_FILE}{name}": digest for name, digest in digests.items()}
+
+
+def files_of(detail: Mapping[str, object]) -> dict[str, str]:
+    """Return the sha256 of each file that an event speaks of, by its name."""
+    return {
+        name.removeprefix(_FILE): str(digest)
+        for name, digest in detail.items()
+        if name.startswith(_FILE)
+    }
 
 
 def _number(value: float | None) -> float | None:

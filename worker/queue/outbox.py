@@ -1,9 +1,10 @@
 """The outbox: objects owed to destinations, claimed and sent one by one."""
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -101,6 +102,7 @@ class Outbox:
         sop_instance_uid: str,
         status: int,
         confirm_after: timedelta | None = None,
+        digests: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Write down that the destination took the object; the last one ends the job.
 
@@ -110,6 +112,7 @@ class Outbox:
             status: DIMSE status of the answer.
             confirm_after: when to ask for proof that it is kept (``Commitments``); None: the
                 answer is all that this destination owes us.
+            digests: sha256 of the file that delivery built and sent, by its name.
         """
         with self._ledger() as book:
             row, job = _held(book, claim)
@@ -121,7 +124,7 @@ class Outbox:
             end_claim(
                 row, state=OutboxState.CONFIRMED if confirm_after is None else OutboxState.SENT
             )
-            note_row(book, row, event="sent")
+            note_row(book, row, event="sent", digests=digests)
             book.conclude(job)
 
     def retry(

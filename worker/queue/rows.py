@@ -1,7 +1,8 @@
 """The rows of the outbox: lock one, put it back, end its claim, write its line in the trail."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 from schemas.errors import UnknownDestinationError
 from schemas.jobs import JobState, OutboxState
 from schemas.tables import Job, OutboxRow, Result
+from worker.queue.fingerprints import file_details
 from worker.queue.ledger import Ledger
 
 #: an operator may let these go out again
@@ -44,7 +46,14 @@ def give_up_row(book: Ledger, row: OutboxRow, job: Job, *, error: str) -> None:
     book.conclude(job)
 
 
-def note_row(book: Ledger, row: OutboxRow, *, event: str, reason: str | None = None) -> None:
+def note_row(
+    book: Ledger,
+    row: OutboxRow,
+    *,
+    event: str,
+    reason: str | None = None,
+    digests: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write the line that says what became of an object; ``reason`` None: its error, if any."""
     book.session.flush()
     book.note(
@@ -57,6 +66,7 @@ def note_row(book: Ledger, row: OutboxRow, *, event: str, reason: str | None = N
             "attempt": row.attempt,
             "status": row.status,
             "sop_instance_uid": row.sop_instance_uid,
+            **file_details(digests),
         },
     )
 

@@ -93,3 +93,19 @@ def test_a_changed_result_is_named(lived: Room, run: Run) -> None:
         session.execute(update(Result).values(bone_age_months=96.0))
 
     assert "Revision 1 of job 1 is not what was settled." in run("audit", "verify", expect=1)
+
+
+def test_a_result_file_that_was_changed_is_found_unless_files_are_left_out(
+    room: Room, run: Run
+) -> None:
+    (room.root / "audit.key").write_bytes(b"k" * 32)
+    settled(room.queue, digests={"content.json": "a" * 64})
+    file = room.root / "results" / "1" / "1" / "content.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("changed")
+    run("audit", "seal")
+
+    (told,) = json.loads(run("audit", "verify", "--json", expect=1).partition("\n{")[0])
+    assert (told["kind"], told["event_id"]) == ("file", 3)
+    assert "results/1/1/content.json of job 1 is not what was written" in told["message"]
+    assert "whole up to the last seal" in run("audit", "verify", "--no-files")
