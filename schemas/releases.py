@@ -120,6 +120,15 @@ class Averaging(StrEnum):
     FIVE_CROPS = "five_crops"  #: the four corners and the middle of a square
 
 
+class TrainingRecord(_Strict):
+    """How one network was trained, as its run wrote it down."""
+
+    hardware: str = ""  #: empty: not written down
+    hours: float | None = None  #: from start to end by the clock; None: not written down
+    #: image size and error on the validate part, months, after each pass
+    curve: tuple[tuple[int, float], ...] = ()
+
+
 class Member(_Strict):
     """One network of the ensemble."""
 
@@ -136,6 +145,7 @@ class Member(_Strict):
     age_sd_months: float
     recipe: str
     validation_mae_months: float | None = None  #: None: nobody has measured it here
+    training: TrainingRecord | None = None  #: None: others trained it, or nobody wrote it down
     #: None: one of ours, which reads the release's own working image
     preprocessing: MemberPreprocessing | None = None
     imported: ImportedNetwork | None = None

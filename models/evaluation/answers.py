@@ -14,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ensemble import Ensemble
+from models.evaluation.dicom_path import DicomPath
 from models.evaluation.metrics import Outcomes
 from models.evaluation.variants import Variant, as_it_is
 from models.training.annotations import Annotation
-from models.training.cohort import Cohort
+from models.training.cohort import NATIVE, Cohort
 from schemas.estimates import BoneAgeEstimate, HandImage, Mending
 from schemas.refusals import RefusalReason
 
 BATCH = 16
+#: what a manifest says of a member beside what decides its months
+_NOT_DECIDING = {"name", "file", "recipe", "validation_mae_months", "training"}
 
 #: told after each batch: what is done, images done, images in all
 Progress = Callable[[str, int, int], None]
@@ -84,6 +87,8 @@ class Interview:
     cohort: Cohort
     cache: Path | None = None  #: folder that keeps months and verdicts
     progress: Progress = field(default=ignore_progress)
+    #: pictures of native aspect come as DICOM files, read so; None: they are read as decoded
+    dicom: DicomPath | None = None
 
     def ask(
         self,
@@ -97,7 +102,7 @@ class Interview:
         Args:
             annotations: which ones; at least one.
             change: names the variant.
-            variant: what is done to each image first.
+            variant: what is done to each image first; a changed one does not come as a file.
 
         Raises:
             NoTrainingDataError: an image is not there.
@@ -122,7 +127,22 @@ class Interview:
         archive = self.cohort.open_archive()
         for one in annotations:
             stored = archive.read(folder=one.folder, image_id=one.image_id)
-            yield variant(stored.astype(np.float32))
+            if self.dicom is not None and self._is_file(one, variant):
+                yield self.dicom.round_trip(stored)
+            else:
+                yield variant(stored.astype(np.float32))
+
+    def _is_file(self, one: Annotation, variant: Variant) -> bool:
+        """Say whether an image comes as a DICOM file."""
+        return self.dicom is not None and one.folder in NATIVE and variant is as_it_is
+
+    def _names(self, annotations: Sequence[Annotation], variant: Variant) -> list[str]:
+        """Return what tells the images apart from all others that were asked about."""
+        return [
+            f"{one.folder}/{one.image_id}/{one.sex.value}"
+            + ("/dicom" if self._is_file(one, variant) else "")
+            for one in annotations
+        ]
 
     def _verdicts(
         self, annotations: Sequence[Annotation], change: str, variant: Variant
@@ -134,7 +154,7 @@ class Interview:
             manifest.preprocessing.model_dump_json(),
             "" if gate is None else gate.model_dump_json() + manifest.files[gate.file],
             change,
-            *_names(annotations),
+            *self._names(annotations, variant),
         )
         if kept is None or not kept.exists():
             rows: list[tuple[str | None, int, bool]] = []
@@ -161,10 +181,10 @@ class Interview:
         kept = self._kept(
             "months.npy",
             self.ensemble.manifest.preprocessing.model_dump_json(),
-            entry.model_dump_json(exclude={"name", "file", "recipe", "validation_mae_months"}),
+            entry.model_dump_json(exclude=_NOT_DECIDING),
             change,
             repr([one.mending for one in verdicts]),
-            *_names(annotations),
+            *self._names(annotations, variant),
         )
         if kept is not None and kept.exists():
             found: NDArray[np.float64] = np.load(kept)
@@ -196,10 +216,6 @@ class Interview:
             return None
         digest = hashlib.sha256("\n".join(deciding).encode()).hexdigest()
         return self.cache / f"answers-{digest[:20]}-{kind}"
-
-
-def _names(annotations: Sequence[Annotation]) -> list[str]:
-    return [f"{one.folder}/{one.image_id}/{one.sex.value}" for one in annotations]
 
 
 def _verdict(refusal: str | None, turns: int, is_inverted: bool) -> Verdict:  # noqa: FBT001 - a row of JSON

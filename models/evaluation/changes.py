@@ -1,6 +1,7 @@
 """How far an estimate moves when the same hand is shown in another way."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from schemas.releases import ChangeRow
 
 #: the children of the table: a mean change is known to about a tenth of a month
 CHANGE_CHILDREN = 40
+AS_FILE = "as a DICOM file"
 
 
 def compare(change: str, before: Answers, after: Answers) -> ChangeRow:
@@ -38,13 +40,25 @@ def compare(change: str, before: Answers, after: Answers) -> ChangeRow:
     )
 
 
+def compare_files(interview: Interview, annotations: Sequence[Annotation]) -> ChangeRow:
+    """Return the row of images as DICOM files, against the pictures that they were made of."""
+    pictures = replace(interview, dicom=None)
+    return compare(AS_FILE, pictures.ask(annotations), interview.ask(annotations))
+
+
 def measure_changes(
     interview: Interview, annotations: Sequence[Annotation], *, count: int = CHANGE_CHILDREN
 ) -> list[ChangeRow]:
-    """Return the table: every variant of the first ``count`` images, against the image itself."""
+    """Return the table: every variant of the first ``count`` images, against the image itself.
+
+    Where files can be read, all images as DICOM files against the pictures that they are made of.
+    """
     some = annotations[:count]
     before = interview.ask(some)
-    return [compare("as it is", before, before)] + [
+    rows = [compare("as it is", before, before)]
+    if interview.dicom is not None:
+        rows.append(compare_files(interview, annotations))
+    return rows + [
         compare(name, before, interview.ask(some, change=name, variant=variant))
         for name, variant in VARIANTS.items()
     ]

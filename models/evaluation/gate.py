@@ -3,7 +3,7 @@
 import csv
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ensemble import Ensemble
-from models.evaluation.answers import Answers
+from models.evaluation.answers import Answers, Interview, Progress
 from models.training.annotations import Annotation
 from models.training.archive import RadiographArchive
 from models.training.cohort import Cohort
 from models.training.gate import made_up
 from models.training.gate.examples import read_others
 from models.transforms import to_unit_range
+from schemas.errors import UnsuitableImageError
 from schemas.estimates import GateVerdict
 from schemas.refusals import RefusalReason
 from schemas.releases import GateRow, PreprocessingRule
@@ -29,8 +30,6 @@ WHITE = 255.0
 
 Picture = NDArray[np.float32]
 Random = np.random.Generator
-#: told how many pictures of which kind were judged
-Told = Callable[[str, int, int], None]
 
 
 def _unit(pixels: Picture, rule: PreprocessingRule) -> Picture:
@@ -80,7 +79,7 @@ def _row(name: str, verdicts: Iterable[GateVerdict], reason: RefusalReason | Non
 
 
 def _spoilt_rows(
-    ensemble: Ensemble, cohort: Cohort, annotations: Sequence[Annotation], told: Told
+    ensemble: Ensemble, cohort: Cohort, annotations: Sequence[Annotation], told: Progress
 ) -> list[GateRow]:
     archive = cohort.open_archive()
     rule = ensemble.manifest.preprocessing
@@ -182,17 +181,29 @@ def _hospital_row(ensemble: Ensemble, data: Path) -> list[GateRow]:
     return [row.model_copy(update={"recognised": mended})]
 
 
-def measure_gate(
-    ensemble: Ensemble, cohort: Cohort, asked: dict[str, Answers], *, told: Told
-) -> list[GateRow]:
+def measure_files(interview: Interview) -> list[GateRow]:
+    """Return how DICOM files that show no hand are refused, by their headers or by the gate."""
+    if interview.dicom is None:
+        return []
+    verdicts = []
+    for path in sorted((interview.cohort.data / "dicom_not_hand").glob("*.dcm")):
+        try:
+            verdicts.append(interview.ensemble.check(interview.dicom.read_file(path)))
+        except UnsuitableImageError as error:
+            verdicts.append(GateVerdict(refusal=error.reason))
+    if not verdicts:
+        return []
+    return [_row("no hands, DICOM files", verdicts, RefusalReason.NOT_A_HAND)]
+
+
+def measure_gate(interview: Interview, asked: Mapping[str, Answers]) -> list[GateRow]:
     """Return how the gate judges hands, other pictures and made-up ones; none was trained on.
 
     Args:
-        ensemble: the release.
-        cohort: its data folder holds the other pictures.
+        interview: its data folder holds the other pictures.
         asked: name → what was said about held-out hands.
-        told: told which kind is done.
     """
+    ensemble, cohort = interview.ensemble, interview.cohort
     rows = [
         GateRow(pictures=name, n=len(one.verdicts), refused=one.refused)
         for name, one in asked.items()
@@ -201,7 +212,8 @@ def measure_gate(
     rows += _hospital_row(ensemble, cohort.data)
     if (cohort.data / "not_hand.zip").exists():
         rows += _other_rows(ensemble, cohort.data)
+    rows += measure_files(interview)
     if ensemble.manifest.gate is not None:
         rows += _cut_rows(ensemble, cohort, hands)
-        rows += _spoilt_rows(ensemble, cohort, hands, told)
+        rows += _spoilt_rows(ensemble, cohort, hands, interview.progress)
     return rows

@@ -14,10 +14,11 @@ from models.release.card import say_heatmaps
 
 _FOLDER = Path(__file__).parent
 _IMAGES = {
-    Images.CLINIC: "each at native aspect where there is such an image, else 299 by 299 pixels",
-    Images.NATIVE: "at native aspect, as a DICOM image is read",
+    Images.CLINIC: "each at native aspect{} where there is such an image, else 299 by 299 pixels",
+    Images.NATIVE: "at native aspect{}",
     Images.SQUASHED: "squashed to 299 by 299 pixels",
 }
+_FROM_FILES = ", read from a DICOM file as the worker reads it,"
 
 
 def chance_interval(n: int, share: float) -> tuple[float, float]:
@@ -70,6 +71,11 @@ def read_curves(run: Path) -> dict[str, list[tuple[float, float]]]:
     return {name: points for name, points in curves.items() if "loss" in name or "mae" in name}
 
 
+def _say_images(report: Report) -> str:
+    words = _IMAGES[report.question.images].format(_FROM_FILES if report.are_files else "")
+    return words.removesuffix(",")
+
+
 def format_page(report: Report, drawn: Mapping[str, bytes]) -> str:
     """Return the page; what stands in it is escaped."""
     environment = Environment(
@@ -81,7 +87,7 @@ def format_page(report: Report, drawn: Mapping[str, bytes]) -> str:
         all=report.rows[0],
         stated=stated,
         bands=[(row, *chance_interval(row.n, stated)) for row in report.bands],
-        images_words=_IMAGES[report.question.images],
+        images_words=_say_images(report),
         members_words=", ".join(one.name for one in report.manifest.members),
         heatmap_words=say_heatmaps(report.heatmaps),
         pictures={name: base64.b64encode(one).decode() for name, one in drawn.items()},

@@ -1,5 +1,6 @@
 """Measure a release on the children of the test part and write what was found into it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from models.calibration import Scored
 from models.ensemble import Ensemble, load_estimator
 from models.evaluation.answers import Answers, Interview, Progress, ignore_progress
 from models.evaluation.changes import measure_changes
+from models.evaluation.dicom_path import DicomPath
 from models.evaluation.gate import measure_gate
 from models.evaluation.heatmaps import measure_heatmaps
 from models.evaluation.metrics import Outcomes, measure, measure_bands, measure_groups
@@ -19,6 +21,7 @@ from models.training.split import Part
 from schemas.releases import ChangeRow, GateRow, HeatmapMeasures, Manifest, MetricRow
 
 NATIVE_PREFIX = "native aspect, "
+FILES_PREFIX = "as DICOM files, "
 CLINICAL_PREFIX = "as in the clinic, "
 
 
@@ -60,17 +63,27 @@ def member_rows(answers: Answers) -> list[MetricRow]:
     ]
 
 
-def _native_rows(outcomes: Outcomes) -> list[MetricRow]:
+def _native_rows(outcomes: Outcomes, *, are_files: bool) -> list[MetricRow]:
     """Return rows for the images of native aspect: all, girls, boys."""
-    rows = measure_groups(outcomes, prefix=NATIVE_PREFIX)
+    rows = measure_groups(outcomes, prefix=FILES_PREFIX if are_files else NATIVE_PREFIX)
     return [row for row in rows if not row.group.endswith("months")]
 
 
-def measure_release(interview: Interview) -> Measurement:
-    """Measure everything that a card and an evaluation page show.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errors:
+    """How far estimates lie from labels."""
 
-    Rows without prefix: the 299 by 299 files of all test children. Rows "native aspect": the same
-    children where a half- or full-resolution image exists, through the path of a clinical image.
+    rows: tuple[MetricRow, ...]
+    asked: Mapping[str, Answers]  #: what kind of hands → what was said about them
+    clinical: Answers  #: each child once, at native aspect where there is such an image
+
+
+def measure_errors(interview: Interview) -> Errors:
+    """Ask about every child of the test part.
+
+    Rows without prefix: the 299 by 299 files of all test children. Rows "as DICOM files": the same
+    children where a half- or full-resolution image exists, each read from a DICOM file; "native
+    aspect", where nobody said how such files are read.
     Rows "as in the clinic": each child once, at native aspect where it can be had.
 
     Raises:
@@ -84,17 +97,30 @@ def measure_release(interview: Interview) -> Measurement:
     clinical = small
     if shown:
         native = interview.ask(shown)
-        asked = {"hands, held out, native aspect": native, **asked}
-        rows += _native_rows(native.outcomes)
+        are_files = interview.dicom is not None
+        kind = "DICOM files" if are_files else "native aspect"
+        asked = {f"hands, held out, {kind}": native, **asked}
+        rows += _native_rows(native.outcomes, are_files=are_files)
         clinical = joined(native, small)
     rows += measure_bands(clinical.outcomes, prefix=CLINICAL_PREFIX)
-    examples = shown or cohort.select(Part.TEST)
+    return Errors(rows=tuple(rows), asked=asked, clinical=clinical)
+
+
+def measure_release(interview: Interview) -> Measurement:
+    """Measure everything that a card and an evaluation page show.
+
+    Raises:
+        NoTrainingDataError: the data are not there.
+    """
+    errors = measure_errors(interview)
+    cohort = interview.cohort
+    examples = cohort.select(Part.TEST, folders=NATIVE) or cohort.select(Part.TEST)
     return Measurement(
-        metrics=tuple(rows),
-        gate=tuple(measure_gate(interview.ensemble, cohort, asked, told=interview.progress)),
+        metrics=errors.rows,
+        gate=tuple(measure_gate(interview, errors.asked)),
         changes=tuple(measure_changes(interview, examples)),
         heatmaps=measure_heatmaps(interview, examples),
-        clinical=clinical,
+        clinical=errors.clinical,
     )
 
 
@@ -124,6 +150,7 @@ def evaluate(
     device: str = "cpu",
     cache: Path | None = None,
     progress: Progress = ignore_progress,
+    dicom: DicomPath | None = None,
 ) -> Manifest:
     """Measure a release on the test part and write tables and card into its folder.
 
@@ -133,6 +160,7 @@ def evaluate(
         device: torch device.
         cache: folder that keeps what the members said.
         progress: told how far it is.
+        dicom: how DICOM files are read; None: pictures of native aspect are read as decoded.
 
     Raises:
         NoTrainingDataError: the data are not there.
@@ -140,7 +168,7 @@ def evaluate(
     """
     ensemble = load_estimator(release, device=device)
     found = measure_release(
-        Interview(ensemble=ensemble, cohort=cohort, cache=cache, progress=progress)
+        Interview(ensemble=ensemble, cohort=cohort, cache=cache, progress=progress, dicom=dicom)
     )
     return write_measurement(ensemble, found)
 

@@ -88,6 +88,7 @@ class Report:
     manifest: Manifest
     question: Question
     answers: Answers
+    are_files: bool  #: images of native aspect were read from DICOM files
     outcomes: Outcomes  #: corrected, where a correction was asked for
     rows: tuple[MetricRow, ...]
     members: tuple[MetricRow, ...]
@@ -219,21 +220,21 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
         outcomes = _shifted(outcomes, correct(outcomes.ages, outcomes.sexes, bias))
     else:
         bias = _bias_lines(outcomes, question.correction)
-    ensemble, cohort = interview.ensemble, interview.cohort
     extra: dict[str, Any] = {}
     if question.robustness:
         native = [one for one in images if one.folder in NATIVE] or list(images)
         asked = {f"hands of the {question.part} part": answers}
         extra = {
-            "gate": tuple(measure_gate(ensemble, cohort, asked, told=interview.progress)),
+            "gate": tuple(measure_gate(interview, asked)),
             "changes": tuple(measure_changes(interview, native)),
             "heatmaps": measure_heatmaps(interview, native),
         }
     return Report(
         target=target,
-        manifest=ensemble.manifest,
+        manifest=interview.ensemble.manifest,
         question=question,
         answers=answers,
+        are_files=interview.dicom is not None,
         outcomes=outcomes,
         rows=tuple(measure_groups(outcomes, resamples=question.resamples)),
         members=tuple(member_rows(answers)),
@@ -253,6 +254,7 @@ def as_plain(report: Report) -> dict[str, Any]:
         "release": report.manifest.name,
         "part": report.question.part.value,
         "images": report.question.images.value,
+        "native_read_from": "DICOM files" if report.are_files else "pictures",
         "pearson": round(report.pearson, 4),
         "refused_by_gate": report.answers.refused,
         "is_corrected": report.is_corrected,

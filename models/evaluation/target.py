@@ -9,6 +9,7 @@ from pathlib import Path
 from models.calibration import fit_calibration
 from models.ensemble import Ensemble, load_estimator
 from models.evaluation.answers import Interview, Progress
+from models.evaluation.dicom_path import DicomPath
 from models.evaluation.release import clinical_images, scored
 from models.release.manifest import read_manifest
 from models.release.write import write_manifest
@@ -28,6 +29,7 @@ class Asking:
     device: str = "cpu"
     cache: Path | None = None
     progress: Progress
+    dicom: DicomPath | None = None  #: how DICOM files are read; None: pictures as decoded
 
 
 def is_run(target: str | Path) -> bool:
@@ -67,7 +69,11 @@ def _interview(ensemble: Ensemble, asking: Asking) -> Interview:
     if asking.averaging is not None:
         asked = ensemble.with_manifest(_averaged(ensemble.manifest, asking.averaging))
     return Interview(
-        ensemble=asked, cohort=asking.cohort, cache=asking.cache, progress=asking.progress
+        ensemble=asked,
+        cohort=asking.cohort,
+        cache=asking.cache,
+        progress=asking.progress,
+        dicom=asking.dicom,
     )
 
 

@@ -1,10 +1,13 @@
 """The model card: what a person should know before believing a number."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
-from schemas.releases import HeatmapMeasures, Manifest, MetricRow
+from schemas.releases import HeatmapMeasures, Manifest, MetricRow, TrainingRecord
 
+_UNKNOWN = "not written down"
 _CARD = """\
 # {name}, version {version}
 
@@ -23,6 +26,16 @@ went on from another member: such members err alike more than strangers would.
 | member | architecture | input | views | recipe | error while training (validate part) |
 | --- | --- | ---: | --- | --- | ---: |
 {members}
+
+## How its networks were trained
+
+| member | hardware | hours | error on the validate part after each pass, months |
+| --- | --- | ---: | --- |
+{training}
+
+Hours are by the clock, from the first start to the end of the last pass. A member with `warm_start`
+began where another one ended. What was tried beside this, and what a lower error would need, stands
+in `models/EXPERIMENTS.md`.
 
 ## What it was trained on
 
@@ -43,8 +56,10 @@ must not be compared.
 
 {table}
 
-"native aspect" are half- and full-resolution images of test children that went the way of a
-clinical image; rows without a prefix are the 299 by 299 files. "as in the clinic" is every child
+"as DICOM files" are half- and full-resolution images of test children, each made into a DICOM file
+(8 or 12 bits, MONOCHROME1 or 2, plain, RLE or JPEG-LS) and read from it by the worker's own
+function; "native aspect" are such images read as decoded. Rows without a prefix are the 299 by 299
+files. "as in the clinic" is every child
 once, at native aspect where there is such an image, in bands of the *estimated* age: what the
 intervals are fitted for; bands with fewer than 100 children are pooled. "interval covers" is the
 share of labels inside the stated {coverage:.0%} interval. Images that the gate would refuse are in
@@ -64,7 +79,8 @@ they are made stands in `models/training/gate/made_up.py`.
 ## The same hand in another way
 
 The first {change_n} hands at native aspect, read with gate and mending, and again as another
-detector, archive or technician might have shown them (`models/evaluation/variants.py`).
+detector, archive or technician might have shown them (`models/evaluation/variants.py`). "as a DICOM
+file": all of them, against the pictures that the files were made of.
 
 | change | n | mean change, months | mean shift | MAE | newly refused |
 | --- | ---: | ---: | ---: | ---: | ---: |
@@ -127,6 +143,20 @@ def _format_members(manifest: Manifest) -> str:
         f"| {one.recipe} | {one.validation_mae_months:.2f} |"
         for one in manifest.members
     )
+
+
+def _format_training(manifest: Manifest) -> str:
+    lines = []
+    for one in manifest.members:
+        told = one.training or TrainingRecord()
+        hours = _UNKNOWN if told.hours is None else f"{told.hours:.1f}"
+        curve = [
+            f"{size} px: " + ", ".join(f"{error:.2f}" for _, error in passes)
+            for size, passes in groupby(told.curve, key=itemgetter(0))
+        ]
+        words = "; ".join(curve) or _UNKNOWN
+        lines.append(f"| {one.name} | {told.hardware or _UNKNOWN} | {hours} | {words} |")
+    return "\n".join(lines)
 
 
 def _format_groups(manifest: Manifest) -> str:
@@ -210,6 +240,7 @@ def format_card(manifest: Manifest) -> str:
         low=f"{clip:g}",
         high=f"{100 - clip:g}",
         members=_format_members(manifest),
+        training=_format_training(manifest),
         training_data=manifest.training_data,
         data_digest=manifest.training_data_sha256,
         split_digest=manifest.split_sha256,

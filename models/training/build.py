@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from models.calibration import fit_calibration
 from models.ensemble import Ensemble
 from models.evaluation.answers import Interview, Progress, ignore_progress
+from models.evaluation.dicom_path import DicomPath
 from models.evaluation.release import clinical_images, evaluate, scored
 from models.phantom import digest_of_pixels, draw_phantom
 from models.release.load import load_release
@@ -165,6 +166,7 @@ def _write_member(folder: Path, run: _Run, averaging: Averaging) -> Member:
         recipe=recipe.name,
         validation_mae_months=round(record["validation_mae_months"], 3),
         averaging=averaging,
+        training=run.folder.read_training(),
     )
 
 
@@ -287,6 +289,7 @@ def build_release(
     cohort: Cohort,
     cache: Path | None = None,
     progress: Progress = ignore_progress,
+    dicom: DicomPath | None = None,
 ) -> Manifest:
     """Write a release from run folders: calibrated, measured, with its card.
 
@@ -300,6 +303,7 @@ def build_release(
             ``test`` the tables.
         cache: folder that keeps what the members said.
         progress: told how far it is.
+        dicom: how DICOM files are read; None: pictures of native aspect are read as decoded.
 
     Raises:
         RunMismatchError: the runs do not belong together.
@@ -308,13 +312,15 @@ def build_release(
     draft = draft_release(new, runs, cohort=cohort)
     ensemble = Ensemble(load_release(draft))
     manifest = ensemble.manifest
-    interview = Interview(ensemble=ensemble, cohort=cohort, cache=cache, progress=progress)
+    interview = Interview(
+        ensemble=ensemble, cohort=cohort, cache=cache, progress=progress, dicom=dicom
+    )
     known = manifest.phantom.model_copy(update={"known_value_months": _read_phantom(ensemble)})
     write_manifest(
         draft,
         manifest.model_copy(update={"calibration": _calibrate(interview), "phantom": known}),
     )
-    finished = evaluate(draft, cohort=cohort, cache=cache, progress=progress)
+    finished = evaluate(draft, cohort=cohort, cache=cache, progress=progress, dicom=dicom)
     final = new.releases / new.name
     if (final / MANIFEST_FILE).exists():
         shutil.rmtree(final)

@@ -1,6 +1,8 @@
 """What a run leaves behind: all that is needed to use it, to judge it and to repeat it."""
 
+import csv
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -23,6 +25,7 @@ from models.training.module import MemberTraining
 from models.training.recipe import WATCHED, Recipe
 from models.training.recipe_file import read_recipe, write_recipe
 from schemas.errors import PermanentError
+from schemas.releases import TrainingRecord
 
 #: keys that do not change what a run learns; a run may go on with others
 _OF_THE_MACHINE = frozenset({"threads", "workers", "summary"})
@@ -85,6 +88,23 @@ class RunFolder:
         record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
         return record
 
+    def read_training(self) -> TrainingRecord:
+        """Return how the run went, as far as it was written down."""
+        record = self.read_record()
+        began, ended = record.get("started_at"), record.get("finished_at")
+        hours = None
+        if began and ended:
+            seconds = (
+                datetime.fromisoformat(ended) - datetime.fromisoformat(began)
+            ).total_seconds()
+            hours = round(seconds / 3600, 2)
+        curve: list[tuple[int, float]] = []
+        if self.passes.exists():
+            with self.passes.open(newline="", encoding="utf-8") as lines:
+                rows = [row for row in csv.reader(lines) if row and row[0].isdecimal()]
+            curve = [(int(size), float(error)) for _, size, error, *_ in rows]
+        return TrainingRecord(hardware=record.get("hardware", ""), hours=hours, curve=tuple(curve))
+
     def begin(self, recipe: Recipe) -> None:
         """Make the folder, or see whether the run in it can go on.
 
@@ -124,7 +144,7 @@ def describe_machine() -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in names},
-        "hardware": ", ".join(gpus) or f"{platform.processor() or platform.machine()}, CPU",
+        "hardware": ", ".join(gpus) or f"{platform.machine()} CPU, {os.cpu_count()} cores",
         "started_at": _now(),
     }
 

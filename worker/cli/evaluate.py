@@ -6,15 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from worker.cli.options import JsonOption
-from worker.cli.output import print_json, print_table, progress_bar
+from worker.cli.output import print_json, print_table, progress_bar, steps_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
-    from models.evaluation.answers import Progress
     from models.evaluation.report import Report
     from schemas.releases import MetricRow
 
@@ -42,8 +38,8 @@ def evaluate(
         Literal["clinic", "native", "squashed"],
         typer.Option(
             "--images",
-            help="clinic: each child once, at native aspect where there is one; native: those "
-            "alone; squashed: the copies of 299 by 299.",
+            help="clinic: each child once, from a DICOM file of native aspect where there is such "
+            "an image; native: those alone; squashed: the copies of 299 by 299.",
         ),
     ] = "clinic",
     tta: Annotated[
@@ -91,6 +87,7 @@ def evaluate(
     from models.training.places import default_data
     from models.training.split import SPLIT_FILE, Part
     from schemas.releases import Averaging
+    from worker.inference.round_trip import WorkerDicomPath
 
     question = Question(
         part=Part(split),
@@ -115,7 +112,8 @@ def evaluate(
             averaging=chosen.get(tta),
             device=device,
             cache=cache,
-            progress=_progress_in(bar),
+            progress=steps_in(bar),
+            dicom=WorkerDicomPath(),
         )
         with opened(target, asking) as interview:
             report = make_report(target, interview, question)
@@ -126,18 +124,6 @@ def evaluate(
     _print(report)
     for path in written:
         print(f"written: {path}")
-
-
-def _progress_in(bar: "Bar") -> "Progress":
-    """Return what shows each step as a bar of its own."""
-    tasks: dict[str, TaskID] = {}
-
-    def tell(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done, visible=done < total)
-
-    return tell
 
 
 def _write(report: "Report", out: Path, *, run: Path) -> list[Path]:

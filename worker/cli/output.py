@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 
 def console() -> "Console":
@@ -102,6 +102,18 @@ def progress_bar() -> Iterator["Progress"]:
     target = Console(stderr=True)
     with Progress(*columns, console=target, transient=True, disable=not target.is_terminal) as bar:
         yield bar
+
+
+def steps_in(bar: "Progress") -> Callable[[str, int, int], None]:
+    """Return what shows each step of a long work as a bar of its own, by name, done and total."""
+    tasks: dict[str, TaskID] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done, visible=done < total)
+
+    return tell
 
 
 def _plain(value: object) -> object:

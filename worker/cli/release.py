@@ -15,10 +15,12 @@ from worker.cli.options import (
     settings,
 )
 from worker.cli.output import confirm, print_facts, print_json, print_table
+from worker.cli.release_build import build
 from worker.cli.release_import import import_checkpoints
 
 commands = typer.Typer(no_args_is_help=True, help="The releases: weights, manifest and metrics.")
 commands.command("import")(import_checkpoints)
+commands.command("build")(build)
 
 NameArgument = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="Name or folder. Default: the one in use.")

@@ -107,7 +107,7 @@ class ReleaseExistsError(PermanentError):
     def __init__(self, *, path: Path) -> None:
         super().__init__(
             f"There is a release at {path} already. Nothing was written. Choose another --name, "
-            "or move that folder away."
+            "move that folder away, or build with --replace."
         )
 
 

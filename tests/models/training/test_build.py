@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from models.ensemble import load_estimator
-from models.release.manifest import verify_release
 from models.training.build import NewRelease, RunMismatchError, build_release
 from models.training.cohort import Cohort
 from models.training.run_folder import RunFolder
@@ -24,22 +22,6 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("runs")
     return train(write_recipe(folder), QUICK, cohort=cohort, runs=folder, progress=False)
-
-
-def test_a_release_built_from_runs_is_complete_and_measured(
-    run: RunFolder, cohort: Cohort, tmp_path: Path
-) -> None:
-    manifest = build_release(NewRelease(name="tiny", releases=tmp_path), [run.path], cohort=cohort)
-
-    verify_release("tiny", releases=tmp_path)
-    estimator = load_estimator(tmp_path / "tiny")
-    card = (tmp_path / "tiny" / "card.md").read_text(encoding="utf-8")
-    (row,) = [row for row in manifest.metrics if row.group == "all"]
-    assert row.n == 20
-    assert f"| all | 20 | {row.mae_months:.2f} (" in card
-    assert {group.sex for group in manifest.calibration.groups} == {"F", "M"}
-    assert estimator.release.digest
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
 def test_runs_with_another_split_make_no_release(

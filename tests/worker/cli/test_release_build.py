@@ -1,0 +1,99 @@
+"""`boneage release build`: runs become a whole release, or a sentence that says why they cannot."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from models.ensemble import load_estimator
+from models.release.manifest import read_manifest, verify_release
+from models.training.cohort import Cohort
+from models.training.run_folder import RunFolder
+from models.training.train import train
+from tests.models.training.cohorts import LIGHTNING_WARNINGS, QUICK, write_cohort, write_recipe
+from worker.cli.application import main
+
+pytestmark = [pytest.mark.filterwarnings(one) for one in LIGHTNING_WARNINGS]
+
+#: what a recipe asks for → why no release can serve it
+UNFIT = {
+    '{"images": {"fourier": "parts"}}': "reads spectra",
+    '{"images": {"range": "header"}}': "wants the bits stored",
+    '{"preprocessing": {"framing": "pad", "scaling": "unit", "use_mask": true}}': "wants masks",
+    '{"head": {"sex": "only"}}': "predicts the sex, and no age",
+    '{"task": "classes"}': "predicts classes",
+}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return write_cohort(tmp_path_factory.mktemp("cohort") / "data")
+
+
+@pytest.fixture(scope="module")
+def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("runs")
+    return train(write_recipe(folder), QUICK, cohort=cohort, runs=folder, progress=False)
+
+
+def ended(
+    cohort: Cohort, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    places = ["--data", str(cohort.data), "--split-file", str(cohort.split)]
+    with pytest.raises(SystemExit) as raised:
+        main(["release", "build", *arguments, *places])
+    said = capsys.readouterr()
+    return int(raised.value.code or 0), said.out, said.err
+
+
+def test_a_release_built_from_runs_is_complete_and_measured(
+    run: RunFolder, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["tiny", str(run.path), "--into", str(tmp_path), "--averaging", "none", "--json"]
+
+    code, out, _ = ended(cohort, arguments, capsys)
+
+    assert code == 0
+    verify_release("tiny", releases=tmp_path)
+    manifest, _ = read_manifest(tmp_path / "tiny")
+    card = (tmp_path / "tiny" / "card.md").read_text(encoding="utf-8")
+    (row,) = [row for row in json.loads(out)["metrics"] if row["group"] == "all"]
+    assert row["n"] == 20
+    assert f"| all | 20 | {row['mae_months']:.2f} (" in card
+    assert {group.sex for group in manifest.calibration.groups} == {"F", "M"}
+    assert load_estimator(tmp_path / "tiny").release.digest
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+    (story,) = [one.training for one in manifest.members]
+    assert story is not None
+    assert [size for size, _ in story.curve] == [64, 96]
+    assert f"| tiny | {story.hardware} | {story.hours:.1f} | 64 px: " in card
+
+
+def test_a_release_that_is_there_is_not_replaced_unasked(
+    run: RunFolder, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny").mkdir()
+
+    code, _, said = ended(cohort, ["tiny", str(run.path), "--into", str(tmp_path)], capsys)
+
+    assert code == 1
+    assert "--replace" in said
+    assert not list((tmp_path / "tiny").iterdir())
+
+
+@pytest.mark.parametrize(("recipe", "why"), UNFIT.items(), ids=list(UNFIT.values()))
+def test_a_run_that_cannot_be_served_is_refused_in_words(
+    recipe: str, why: str, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, into = tmp_path / "run", tmp_path / "releases"
+    run.mkdir()
+    (run / "member.safetensors").touch()
+    record = {"recipe": {"architecture": "resnet10t", "name": "r"} | json.loads(recipe)}
+    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
+
+    code, _, said = ended(cohort, ["unfit", str(run), "--into", str(into)], capsys)
+
+    assert code == 1
+    assert why in said
+    assert "code release.runs" in said
+    assert not into.exists()
