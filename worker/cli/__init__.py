@@ -1,5 +1,25 @@
 """The operator's commands. Only this package prints."""
 
-from worker.cli.application import main
+import atexit
+import gc
+from collections.abc import Sequence
+
+#: Objects made before the youngest are looked at. Python's 700 makes imports a tenth slower; of
+#: what really is garbage, a few megabytes wait a little longer.
+_COLLECT_AFTER = 10_000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code.
+
+    A quarter of `boneage jobs list` was spent on garbage: while libraries load there is none, and
+    at the end the process goes as a whole.
+    """
+    gc.set_threshold(_COLLECT_AFTER)
+    atexit.register(gc.freeze)
+    from worker.cli.application import main as run
+
+    run(arguments)
+
 
 __all__ = ["main"]
