@@ -14,6 +14,14 @@ class RetentionPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFingerprint:
+    """Enough of an image to know it again when its file is gone."""
+
+    pixels: str  #: sha256 of the stored values, hexadecimal
+    facts: str  #: HMAC of what the result says of the patient and of how the values are shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionReport:
     """What is due, or what was removed."""
 

@@ -15,6 +15,7 @@ from worker.app import (
     readers,
     releases,
     schedule,
+    search,
     web,
 )
 from worker.logs import log
@@ -111,13 +112,16 @@ def _audit_reload(before: Config, after: Config | None) -> None:
 
 def known_peers(config: Config) -> tuple[PeerSection, ...]:
     """Return the peers of the settings, and those of the constancy check."""
-    from worker.operations.constancy import constancy_peer, selftest_peer
+    from worker.operations.constancy_peers import constancy_peer, selftest_peer
 
     return (*config.peer, constancy_peer(), selftest_peer())
 
 
 def run_listener(live: "LiveSettings", stop: threading.Event, _device: str) -> None:
     """Receive until ``stop`` is set."""
+    from worker.listener.lean import load_pydicom_without_pixels
+
+    load_pydicom_without_pixels()
     from worker.listener.process import run
     from worker.listener.scp import Listener
     from worker.listener.spool import Spool
@@ -133,7 +137,7 @@ def run_listener(live: "LiveSettings", stop: threading.Event, _device: str) -> N
 def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> None:
     """Estimate until ``stop`` is set."""
     from worker.inference.worker import InferencePolicy, InferenceWorker
-    from worker.operations.constancy import constancy_rules
+    from worker.operations.constancy_peers import constancy_rules
     from worker.queue.database import installation_id
 
     config, opened = live.config, databases.engine(live.config)
@@ -151,6 +155,7 @@ def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> N
             deadline=timedelta(seconds=config.inference.deadline_seconds),
             refusals=config.report.refusals,
             report_technical_failures=config.report.report_technical_failures,
+            fingerprint_key=search.search_key(config),
         )
         with check.ending(over):
             InferenceWorker(queue, reader, root=config.storage.root, policy=policy).run(over)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from schemas.config import Config
-from worker.app import audit, clock, databases
+from worker.app import audit, clock, databases, search
 
 if TYPE_CHECKING:
     from worker.operations.retention import RetentionRound
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def retention_round(config: Config, *, actor: str) -> "RetentionRound":
     """Return what removes images, results and rows as [retention] says."""
+    from worker.inference.former import fingerprint_of_file
     from worker.operations.retention import RetentionRound, policy_of
     from worker.queue.orphans import Orphans
     from worker.queue.retention import FileRetention
@@ -23,7 +24,14 @@ def retention_round(config: Config, *, actor: str) -> "RetentionRound":
         policy_of(config.retention),
     )
     return RetentionRound(
-        files=FileRetention(opened, root=root, policy=policy, now=clock.utc_now, actor=actor),
+        files=FileRetention(
+            opened,
+            root=root,
+            policy=policy,
+            now=clock.utc_now,
+            fingerprint=fingerprint_of_file(search.search_key(config)),
+            actor=actor,
+        ),
         records=RecordRetention(
             opened,
             period=policy.records,

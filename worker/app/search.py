@@ -17,15 +17,21 @@ def search_index(config: Config, opened: "Engine | None" = None) -> "SearchIndex
     Raises:
         SchemaMismatchError: there is no database of ours yet; then no key is made either.
     """
-    from worker.operations.seal import make_key_file
-    from worker.operations.search import SEARCH_KEY_FILE
     from worker.queue.search import SearchIndex
 
     opened = opened or databases.engine(config)
+    return SearchIndex(opened, key=search_key(config), now=clock.utc_now)
+
+
+def search_key(config: Config) -> bytes:
+    """Return the key of everything that may be known again, but not read; made once."""
+    from worker.operations.seal import make_key_file
+    from worker.operations.search import SEARCH_KEY_FILE
+
     path = config.storage.root / SEARCH_KEY_FILE
     if not path.exists():
         make_key_file(path)
-    return SearchIndex(opened, key=path.read_bytes(), now=clock.utc_now)
+    return path.read_bytes()
 
 
 def index_images(config: Config, opened: "Engine | None" = None) -> int:

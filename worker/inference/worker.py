@@ -8,6 +8,8 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
+from pydicom.dataset import Dataset
+
 from schemas.config import IntakeRule, PeerSection, RefusalObjects
 from schemas.errors import (
     DatabaseUnavailableError,
@@ -17,6 +19,7 @@ from schemas.errors import (
 )
 from schemas.jobs import Claim, JobState, JobView, NewResult, ObjectKind, OutboxOrder
 from schemas.refusals import IgnoreReason, RefusalReason
+from schemas.retention import ImageFingerprint
 from worker.inference.decisions import (
     Decision,
     Deliver,
@@ -28,6 +31,7 @@ from worker.inference.decisions import (
 )
 from worker.inference.destinations import destinations_of, orders_for
 from worker.inference.estimate import Finding, ImageReader, Revision
+from worker.inference.former import change_since
 from worker.inference.heartbeat import Heartbeat, Limits, end_process
 from worker.inference.intake import judge
 from worker.inference.received import ReceivedImage, SpoolFileMissingError, read_spooled
@@ -55,6 +59,7 @@ class InferenceQueue(Protocol):
     def retry(self, claim: Claim, *, code: str, message: str) -> JobState: ...  # noqa: D102
     def fail(self, claim: Claim, *, code: str, message: str) -> None: ...  # noqa: D102
     def job(self, job_id: int) -> JobView: ...  # noqa: D102
+    def former_fingerprint(self, job_id: int) -> ImageFingerprint | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class InferencePolicy:
     deadline: timedelta = timedelta(minutes=15)  #: for the work on one image
     refusals: RefusalObjects = RefusalObjects.ALL
     report_technical_failures: bool = True
+    fingerprint_key: bytes = b""  #: of what retention keeps of an image, see ``former``
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,15 +204,24 @@ class InferenceWorker:
             return None
         if self._queue.job(claim.job_id).reason == RefusalReason.TECHNICAL:
             return None  # a result that failed has nothing to keep
-        try:
-            change = change_between(read_spooled(self._root, former).dataset, image.dataset)
-        except SpoolFileMissingError:
+        change = self._change(claim.job_id, former, image.dataset)
+        if change is None:
             return Quarantine(reason="the former content is gone: the two cannot be compared")
         if change is Change.IMAGE:
             return Quarantine(reason="other pixels under the same SOP Instance UID")
         if change is Change.NOTHING_RELEVANT:
             return Keep(reason="resent: same pixels, no change that the result would show")
         return None
+
+    def _change(self, job_id: int, former: str, newer: Dataset) -> Change | None:
+        """Compare with the file of the former content, or with what retention kept of it."""
+        try:
+            return change_between(read_spooled(self._root, former).dataset, newer)
+        except SpoolFileMissingError:
+            kept = self._queue.former_fingerprint(job_id)
+        if kept is None:
+            return None
+        return change_since(kept, newer, key=self._policy.fingerprint_key)
 
     def _can_report(self, attempt: _Attempt, failure: Failure) -> bool:
         """Say whether a refusal can go out: a rule wanted the image, and somebody gets it."""

@@ -22,6 +22,7 @@ from schemas.jobs import (
     Stage,
 )
 from schemas.refusals import IgnoreReason
+from schemas.retention import ImageFingerprint
 from schemas.tables import Job, Output, Reception
 from worker.queue import views
 from worker.queue.arrivals import take_in
@@ -29,6 +30,7 @@ from worker.queue.claims import claim_of, held, held_of, take_oldest_due
 from worker.queue.commitments import Commitments
 from worker.queue.database import reading
 from worker.queue.endings import fail_job, mark_examined, settle_jobs
+from worker.queue.former import former_fingerprint
 from worker.queue.ledger import Detail, Ledger, ledger
 from worker.queue.overdue import OverdueJob, call_overdue, note_overdue
 from worker.queue.removal import require_files
@@ -307,6 +309,11 @@ class JobQueue:
         """Return how many jobs fit."""
         with reading(self._engine) as session:
             return views.count_jobs(session, fits)
+
+    def former_fingerprint(self, job_id: int) -> ImageFingerprint | None:
+        """Return what is kept of the image of the current result, if retention removed it."""
+        with reading(self._engine) as session:
+            return former_fingerprint(session, job_id)
 
     def receptions(self, job_id: int) -> list[ReceptionView]:
         """Return every content that arrived for a job, oldest first, or raise NoSuchJobError."""

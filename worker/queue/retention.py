@@ -15,11 +15,13 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, aliased
 
 from schemas.jobs import JobState, OutboxState, ReceptionState
-from schemas.retention import RetentionPolicy
+from schemas.retention import ImageFingerprint, RetentionPolicy
 from schemas.tables import Job, OutboxRow, Reception, Result
 from worker.logs import log
 from worker.queue.database import reading, time_of
-from worker.queue.ledger import Ledger, ledger
+from worker.queue.former import REMOVED, fingerprint_details
+from worker.queue.ledger import Detail, Ledger, ledger
+from worker.queue.results import current_result
 
 ACTOR = "retention"
 _FOLDERS = ("spool", "results")
@@ -46,10 +48,13 @@ class FileRetention:
         root: Path,
         policy: RetentionPolicy,
         now: Callable[[], datetime],
+        fingerprint: Callable[[Path], ImageFingerprint | None],
         actor: str = ACTOR,
     ) -> None:
+        """``fingerprint`` takes what is kept of an image before its file goes."""
         self._engine = engine
         self._root = root
+        self._fingerprint = fingerprint
         self._policy = policy
         self._now = now
         self._actor = actor
@@ -88,7 +93,7 @@ class FileRetention:
         removed, failed = [], 0
         for one in due:
             try:
-                gone = self._remove(one.job_id)
+                gone = self._remove(one.job_id, kept=self._kept_of(one.job_id))
             except OSError as error:
                 log.error("retention.failed", job_id=one.job_id, errno=error.errno)
                 failed += 1
@@ -97,7 +102,22 @@ class FileRetention:
                 removed.append(gone)
         return removed, failed
 
-    def _remove(self, job_id: int) -> Removal | None:
+    def _kept_of(self, job_id: int) -> Detail:
+        """Take the fingerprint of the image that the current result was made from, if any.
+
+        Outside of the transaction that removes it: the pixels are decoded for it.
+        """
+        with reading(self._engine) as session:
+            job = session.get(Job, job_id)
+            result = None if job is None else current_result(session, job)
+            if result is None:
+                return {}
+            image = session.get_one(Reception, result.reception_id)
+            number, spool_file = image.id, image.spool_file
+        kept = self._fingerprint(self._root / spool_file)
+        return {} if kept is None else fingerprint_details(number, kept)
+
+    def _remove(self, job_id: int, *, kept: Detail) -> Removal | None:
         """Remove the files of one job inside its transaction; nothing if it has moved on.
 
         The files go while the job is locked, against the rule: the same bytes may arrive at this
@@ -115,7 +135,7 @@ class FileRetention:
             gone = self._removal(book.session, job)
             for path in gone.paths:
                 self._delete(path)
-            self._mark(book, job, gone)
+            self._mark(book, job, gone, kept=kept)
             return gone
 
     def _candidates(self, session: Session, *, at: datetime) -> Iterator[Job]:
@@ -152,7 +172,7 @@ class FileRetention:
         size = sum(_size(self._root / path) for path in paths)
         return Removal(job_id=job.id, paths=paths, size_bytes=size)
 
-    def _mark(self, book: Ledger, job: Job, gone: Removal) -> None:
+    def _mark(self, book: Ledger, job: Job, gone: Removal, *, kept: Detail) -> None:
         for image in book.session.scalars(_images(job)).all():
             image.removed_at = book.at
         for result in book.session.scalars(_results(job)).all():
@@ -161,9 +181,9 @@ class FileRetention:
         book.session.flush()
         book.note(
             job.id,
-            event="files_removed",
+            event=REMOVED,
             reason=in_words(job.state.value, period),
-            detail={"files": len(gone.paths), "size_bytes": gone.size_bytes},
+            detail={"files": len(gone.paths), "size_bytes": gone.size_bytes, **kept},
         )
 
     def _delete(self, relative: str) -> None:

@@ -42,7 +42,9 @@ def root(tmp_path: Path) -> Path:
 def make(engine: Engine, clock: Clock, root: Path) -> Make:
     def make(policy: RetentionPolicy) -> RetentionRound:
         return RetentionRound(
-            files=FileRetention(engine, root=root, policy=policy, now=clock),
+            files=FileRetention(
+                engine, root=root, policy=policy, now=clock, fingerprint=lambda _path: None
+            ),
             records=RecordRetention(engine, period=policy.records, is_exported=False, now=clock),
             orphans=Orphans(engine, root=root, now=clock),
             root=root,
