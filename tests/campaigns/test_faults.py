@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from schemas.jobs import JobState, Outcome
 from schemas.tables import JobEventRow
-from tests.campaigns.faults import clocks, disk, invariants, kill, peers
+from tests.campaigns.faults import clocks, disk, invariants, kill, peers, restore
 from tests.campaigns.faults.__main__ import CAMPAIGNS, main
 from tests.campaigns.faults.findings import Findings, Order, table
 from tests.campaigns.faults.points import NAMES, POINTS, POWER
@@ -65,6 +65,15 @@ def test_a_full_disk_loses_nothing_and_nobody_has_to_help(tmp_path: Path) -> Non
     (row,) = findings.rows
     assert row["images taken"] == disk.IMAGES
     assert int(row["0xA700"]) > 0
+
+
+@pytest.mark.slow
+def test_a_restore_in_the_middle_of_traffic_loses_no_image(tmp_path: Path) -> None:
+    findings = restore.campaign(tmp_path, Order(runs=1, seed=1), tell=silent)
+
+    assert failures(findings) == []
+    assert findings.figures["images acknowledged"] == restore.IMAGES
+    assert int(findings.figures["images that the back-up did not know, read again"]) > 0
 
 
 @pytest.mark.slow

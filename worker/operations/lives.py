@@ -21,6 +21,8 @@ FELL: Final = "process_fell"
 #: how long an end waits for the database; a supervisor kills after 30 seconds
 LAST_WORD_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 10.0
+#: how long a start waits, so that it usually stands before whatever the process does
+_FIRST_WORD_SECONDS: Final = 1.0
 
 
 class Record(Protocol):
@@ -40,6 +42,7 @@ class LifeTrail:
         self._launcher = launcher
         self._now = now
         self._waiting: SimpleQueue[tuple[str, str, dict[str, str]] | None] = SimpleQueue()
+        self._has_tried = threading.Event()
         self._is_ending = threading.Event()
         self._writer = threading.Thread(target=self._write_all, name="audit", daemon=True)
 
@@ -54,6 +57,7 @@ class LifeTrail:
         """
         self._writer.start()
         self._put(STARTED, "", application, version=version)
+        self._has_tried.wait(_FIRST_WORD_SECONDS)
         try:
             yield
         except BaseException as error:
@@ -94,4 +98,6 @@ class LifeTrail:
         except BoneAgeError as error:
             log.error("audit.not_written", name=event, code=error.code)
             return False
+        finally:
+            self._has_tried.set()
         return True

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns.faults import claims, clocks, disk, hosts, kill, peers, soak
+from tests.campaigns.faults import claims, clocks, disk, hosts, kill, peers, restore, soak
 from tests.campaigns.faults.findings import Findings, Order, write_json
 
 Campaign = Callable[..., Findings]
@@ -26,6 +26,7 @@ CAMPAIGNS: dict[str, tuple[Campaign, int]] = {
     "disk": (disk.campaign, 20),
     "hosts": (hosts.campaign, 20),
     "clocks": (clocks.campaign, 6),
+    "restore": (restore.campaign, 20),
     "claims": (claims.campaign, 10),
     "soak": (soak.campaign, 5000),
 }
