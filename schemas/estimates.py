@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from schemas.images import Sex
 from schemas.refusals import RefusalReason
+
+if TYPE_CHECKING:  # who receives needs the name of a release, and no arrays
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class QualityFlag(StrEnum):
@@ -79,7 +80,7 @@ NOTHING_TO_MEND = Mending()
 class HandImage:
     """What a network is asked: an image, and the sexes to read it as."""
 
-    pixels: NDArray[np.float32]  #: ``(rows, columns)`` display values, bone bright, any range
+    pixels: "NDArray[np.float32]"  #: ``(rows, columns)`` display values, bone bright, any range
     sexes: tuple[Sex, ...]  #: one, or both where the header does not say
     mending: Mending = NOTHING_TO_MEND  #: what ``Estimator.check`` found
 
@@ -93,7 +94,7 @@ class Heatmap:
 
     #: ``(rows, columns)`` of a coarse grid of fields over the whole image, months in each field;
     #: the sum is the estimate less ``intercept_months``
-    months: NDArray[np.float32]
+    months: "NDArray[np.float32]"
     intercept_months: float
 
 
@@ -133,7 +134,7 @@ class Estimator(Protocol):
         """Youngest and oldest chronological age that the release reads."""
         ...
 
-    def check(self, pixels: NDArray[np.float32]) -> GateVerdict:
+    def check(self, pixels: "NDArray[np.float32]") -> GateVerdict:
         """Say whether these pixels, ``(rows, columns)``, bone bright, may be read."""
         ...
 

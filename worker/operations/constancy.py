@@ -14,12 +14,12 @@ from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
 from models.phantom import draw_phantom
-from schemas.config import IntakeRule, PeerSection
+from schemas.config import PeerSection
 from schemas.errors import TransientError
 from schemas.figures import ConstancyFigures
 from schemas.images import Sex
 from schemas.jobs import Arrival, Receipt
-from schemas.phantom import CONSTANCY_AE, CONSTANCY_PEER, SELFTEST_AE, SELFTEST_SCHEME
+from schemas.phantom import CONSTANCY_AE, SELFTEST_AE, SELFTEST_SCHEME
 from schemas.releases import Phantom
 from worker.health.constancy import Expected, is_wrong
 from worker.inference.phantom import phantom_radiograph
@@ -46,42 +46,6 @@ class ArrivalQueue(Protocol):
     """What the check needs of ``worker.queue.jobs.JobQueue``."""
 
     def receive(self, arrival: Arrival) -> Receipt: ...  # noqa: D102 - see JobQueue
-
-
-def constancy_peer(*, port: int = 1) -> PeerSection:
-    """Return the destination of the check; known to every process, reached by `deliver` alone."""
-    return PeerSection(
-        name=CONSTANCY_PEER, ae_title=CONSTANCY_AE, host="127.0.0.1", port=port, sender=False
-    )
-
-
-def selftest_peer() -> PeerSection:
-    """Return who sends for `selftest --to`: known, so that nobody else may come by its name."""
-    return PeerSection(
-        name="selftest", ae_title=SELFTEST_AE, host="127.0.0.1", sender=False, destination=False
-    )
-
-
-def constancy_rules(peers: tuple[PeerSection, ...]) -> tuple[IntakeRule, ...]:
-    """Return the rules that let the phantom in, whatever images the site reads."""
-    to_us = IntakeRule(
-        name="constancy check",
-        calling_ae=(CONSTANCY_AE,),
-        modalities=("DX",),
-        destinations=(CONSTANCY_PEER,),
-    )
-    to_others = (
-        IntakeRule(
-            name="selftest",
-            calling_ae=(SELFTEST_AE,),
-            modalities=("DX",),
-            codes=(f"{SELFTEST_SCHEME}:{peer.ae_title}",),
-            destinations=(peer.name,),
-        )
-        for peer in peers
-        if peer.destination
-    )
-    return (to_us, *to_others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from schemas.config import PeerSection
 from schemas.phantom import CONSTANCY_AE
 from worker.logs import log
-from worker.operations.constancy import constancy_peer
+from worker.operations.constancy_peers import constancy_peer
 
 _SUCCESS: Final = 0x0000
 _CANNOT_UNDERSTAND: Final = 0xC000  # PS3.4 table B.2-1

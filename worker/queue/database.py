@@ -237,8 +237,6 @@ def downgrade(engine: Engine, revision: str, *, backup_folder: Path | None) -> s
 
 
 def _migrate(engine: Engine, revision: str, *, backup_folder: Path | None) -> str:
-    from alembic import command  # noqa: PLC0415 - a quarter of a second, for an upgrade alone
-
     with _plain_errors(), engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
@@ -249,6 +247,8 @@ def _migrate(engine: Engine, revision: str, *, backup_folder: Path | None) -> st
             _require_known(found, expected=revision)
             if backup_folder is not None and connection.dialect.name == "sqlite":
                 backup(engine, backup_folder)
+        from alembic import command  # noqa: PLC0415 - a quarter of a second, for an upgrade alone
+
         config = _alembic()
         config.attributes["connection"] = connection
         is_forward = found is None or found < revision  # their names are their numbers

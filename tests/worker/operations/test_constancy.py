@@ -21,12 +21,8 @@ from worker.inference.intake import judge
 from worker.listener.admission import Admission, Applicant
 from worker.listener.errors import CallingAeRefusedError
 from worker.listener.spool import Spool
-from worker.operations.constancy import (
-    ConstancyCheck,
-    constancy_peer,
-    constancy_rules,
-    selftest_peer,
-)
+from worker.operations.constancy import ConstancyCheck
+from worker.operations.constancy_peers import constancy_peer, constancy_rules, selftest_peer
 from worker.operations.constancy_sink import ConstancySink
 from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.jobs import JobQueue
