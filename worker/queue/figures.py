@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import sqrt
 from statistics import fmean, median, variance
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -101,8 +102,8 @@ class Figures:
     def results_after(self, result_id: int, *, limit: int) -> list[ResultFigures]:
         """Return the results with higher numbers, in order."""
         with reading(self._engine) as session:
-            rows = session.scalars(
-                sa.select(Result).where(Result.id > result_id).order_by(Result.id).limit(limit)
+            rows = session.execute(
+                sa.select(*_COUNTED).where(Result.id > result_id).order_by(Result.id).limit(limit)
             )
             return [_result_figures(row) for row in rows]
 
@@ -244,7 +245,21 @@ def _quarantined(session: Session, *, since: datetime) -> int:
     return session.scalar(count) or 0
 
 
-def _result_figures(row: Result) -> ResultFigures:
+#: what metrics need of a result; whole rows take three times as long
+_COUNTED = (
+    Result.id,
+    Result.outcome,
+    Result.reason,
+    Result.release,
+    Result.sex,
+    Result.bone_age_months,
+    Result.chronological_age_months,
+    Result.is_phantom,
+    Result.timings_ms,
+)
+
+
+def _result_figures(row: sa.Row[Any]) -> ResultFigures:
     bone_age, age = row.bone_age_months, row.chronological_age_months
     return ResultFigures(
         result_id=row.id,

@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.worker.http.conftest import CANARY, IGNORED, Room
 from tests.worker.queue.makers import send_all, settled
+from worker.http import metrics
 
 
 def samples(client: httpx.Client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -72,6 +73,23 @@ def test_nothing_is_counted_twice_by_a_second_scrape(room: Room, client: httpx.C
         counts.append(value(client, "boneage_results_total", estimated))
 
     assert counts == [1, 2, 3]
+
+
+def test_counters_are_shown_once_all_that_there_is_has_been_counted(
+    room: Room, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_BATCH", 1)
+    monkeypatch.setattr(metrics, "_COUNTING_SECONDS", 0.0)  # so each scrape counts one more
+    for number in range(3):
+        settled(room.queue, uid=f"1.{number}")
+    estimated = {"outcome": "estimated", "reason": "", "release": "r1", "is_phantom": "false"}
+    of_results = "boneage_results_total", frozenset(estimated.items())
+
+    told = [samples(client).get(of_results) for _ in range(4)]
+
+    assert told == [None, None, None, 3]
+    settled(room.queue, uid="1.3")
+    assert value(client, "boneage_results_total", estimated) == 4
 
 
 def test_the_time_of_each_stage_is_a_histogram(room: Room, client: httpx.Client) -> None:
