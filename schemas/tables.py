@@ -35,6 +35,9 @@ NAME = String(64)
 #: a result that enters the drift figures: both ages are known
 HAS_DIFFERENCE = "bone_age_months IS NOT NULL AND chronological_age_months IS NOT NULL"
 
+#: an event with which a job ended without a result
+IS_ENDING = "event IN ('failed', 'ignored')"
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware time, UTC. SQLite drops the zone, so it is taken off and put back here."""
@@ -312,7 +315,17 @@ class JobEventRow(Table):
     """One line of the audit trail; rows are only ever added."""
 
     __tablename__ = "job_events"
-    __table_args__ = (Index(None, "job_id", "id"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        Index(None, "job_id", "id"),
+        # partial: nearly all events are others
+        Index(
+            "ix_job_events_endings",
+            "id",
+            sqlite_where=text(IS_ENDING),
+            postgresql_where=text(IS_ENDING),
+        ),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))

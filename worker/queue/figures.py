@@ -26,6 +26,7 @@ from schemas.jobs import JobState, OutboxState, ReceptionState
 from schemas.phantom import CONSTANCY_AE
 from schemas.tables import (
     HAS_DIFFERENCE,
+    IS_ENDING,
     Job,
     JobEventRow,
     OutboxRow,
@@ -115,7 +116,7 @@ class Figures:
         with reading(self._engine) as session:
             rows = session.execute(
                 sa.select(JobEventRow.id, JobEventRow.event, JobEventRow.reason)
-                .where(JobEventRow.id > event_id, JobEventRow.event.in_(("failed", "ignored")))
+                .where(JobEventRow.id > event_id, sa.text(IS_ENDING))
                 .order_by(JobEventRow.id)
                 .limit(limit)
             )
