@@ -94,6 +94,10 @@ def _loading(engine: Engine, tables: Sequence[sa.Table]) -> Iterator[sa.Connecti
             yield connection
             for index in indexes:
                 index.create(connection)
+        if engine.dialect.name == "sqlite":
+            cursor = connection.connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.close()
     engine.dispose()  # the next connections are as in service
 
 
