@@ -260,7 +260,7 @@ _COUNTED = (
 )
 
 
-def _result_figures(row: sa.Row[Any]) -> ResultFigures:
+def _result_figures(row: sa.Row[*tuple[Any, ...]]) -> ResultFigures:
     bone_age, age = row.bone_age_months, row.chronological_age_months
     return ResultFigures(
         result_id=row.id,
