@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from types import MappingProxyType
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningInsert
 
 from schemas.jobs import Arrival, JobState, Priority, Receipt, ReceptionState
 from schemas.tables import Job, Reception
-from worker.queue.dialect import insert_or_ignore
+from worker.queue.dialect import insert_or_ignore, plain
 from worker.queue.ledger import Ledger
 from worker.queue.tombstones import retired_revision
 
@@ -24,6 +26,16 @@ _HEAD_START: Mapping[Priority, timedelta] = MappingProxyType(
         Priority.MEDIUM: timedelta(),
         Priority.LOW: timedelta(minutes=-15),
     }
+)
+
+# Statements of every image are made once: to make one takes longer than to send it.
+_BEAR = sa.insert(plain(Job)).returning(plain(Job).c.id)
+_JOB_OF = (
+    sa.select(Job)
+    .where(Job.sop_instance_uid == sa.bindparam("sop_instance_uid"))
+    .order_by(Job.id.desc())
+    .limit(1)
+    .with_for_update()
 )
 
 
@@ -43,24 +55,22 @@ def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
         return _resent(ledger, arrival, job)
     if job is not None:
         return _changed(ledger, arrival, job, reception_id=reception_id)
-    job = Job(
-        sop_instance_uid=arrival.sop_instance_uid,
-        release=release,
-        state=JobState.QUEUED,
-        attempt=0,
-        revision=retired_revision(ledger.session, arrival.sop_instance_uid),
-        reception_id=reception_id,
-        run_after=ledger.at,
-        rank_at=rank_of(arrival.priority, arrived_at=ledger.at),
-        vanished=0,
-        is_isolated=False,
-        received_at=ledger.at,
-        updated_at=ledger.at,
-    )
-    ledger.session.add(job)
-    ledger.session.flush()
+    born = {
+        "sop_instance_uid": arrival.sop_instance_uid,
+        "release": release,
+        "state": JobState.QUEUED,
+        "attempt": 0,
+        "revision": retired_revision(ledger.session, arrival.sop_instance_uid),
+        "reception_id": reception_id,
+        "run_after": ledger.at,
+        "rank_at": rank_of(arrival.priority, arrived_at=ledger.at),
+        "vanished": 0,
+        "is_isolated": False,
+        "received_at": ledger.at,
+        "updated_at": ledger.at,
+    }
     ledger.note(
-        job.id,
+        ledger.session.execute(_BEAR, born).scalar_one(),
         event="received",
         moved=(None, JobState.QUEUED),
         reason=Receipt.NEW,
@@ -71,32 +81,32 @@ def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
 
 def _add_reception(ledger: Ledger, arrival: Arrival) -> int | None:
     """Return the number of the new reception, or nothing if we hold these bytes already."""
-    statement = insert_or_ignore(ledger.session, Reception).values(
-        sop_instance_uid=arrival.sop_instance_uid,
-        digest=arrival.digest,
-        sop_class_uid=arrival.sop_class_uid,
-        study_instance_uid=arrival.study_instance_uid,
-        transfer_syntax_uid=arrival.transfer_syntax_uid,
-        size_bytes=arrival.size_bytes,
-        spool_file=arrival.spool_file,
-        calling_ae=arrival.calling_ae,
-        called_ae=arrival.called_ae,
-        peer_address=arrival.peer_address,
-        received_at=ledger.at,
-        state=ReceptionState.KEPT,
-    )
-    return ledger.session.execute(statement.returning(Reception.id)).scalar_one_or_none()
+    row = {
+        "sop_instance_uid": arrival.sop_instance_uid,
+        "digest": arrival.digest,
+        "sop_class_uid": arrival.sop_class_uid,
+        "study_instance_uid": arrival.study_instance_uid,
+        "transfer_syntax_uid": arrival.transfer_syntax_uid,
+        "size_bytes": arrival.size_bytes,
+        "spool_file": arrival.spool_file,
+        "calling_ae": arrival.calling_ae,
+        "called_ae": arrival.called_ae,
+        "peer_address": arrival.peer_address,
+        "received_at": ledger.at,
+        "state": ReceptionState.KEPT,
+    }
+    statement = _returning_id(insert_or_ignore(ledger.session, Reception))
+    return ledger.session.execute(statement, row).scalar_one_or_none()
+
+
+@cache
+def _returning_id(insert: sa.Insert) -> ReturningInsert[int]:
+    return insert.returning(Reception.id)
 
 
 def _job_of(ledger: Ledger, sop_instance_uid: str) -> Job | None:
     """Return the newest job for this UID, locked, whatever release it is for."""
-    return ledger.session.scalars(
-        sa.select(Job)
-        .where(Job.sop_instance_uid == sop_instance_uid)
-        .order_by(Job.id.desc())
-        .limit(1)
-        .with_for_update()
-    ).one_or_none()
+    return ledger.session.scalars(_JOB_OF, {"sop_instance_uid": sop_instance_uid}).one_or_none()
 
 
 def _resent(ledger: Ledger, arrival: Arrival, job: Job | None) -> Receipt:

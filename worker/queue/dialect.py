@@ -1,5 +1,6 @@
 """The statements that SQLite and PostgreSQL share, but SQLAlchemy spells twice."""
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 def insert_or_ignore(session: Session, table: type[Table]) -> "postgresql.Insert | sqlite.Insert":
     """Return INSERT … ON CONFLICT DO NOTHING for the database at hand; loads that one alone."""
-    if session.get_bind().dialect.name == "postgresql":
+    return _insert_or_ignore(session.get_bind().dialect.name, table)
+
+
+@cache
+def _insert_or_ignore(dialect: str, table: type[Table]) -> "postgresql.Insert | sqlite.Insert":
+    if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - as above
 
         return postgresql.insert(plain(table)).on_conflict_do_nothing()

@@ -46,6 +46,10 @@ from worker.queue.rescue import (
 from worker.queue.results import current_result
 from worker.queue.rows import cancel_rows, owe_again
 
+_OURS = sa.select(Output.id).where(  # asked for every image that arrives
+    Output.sop_instance_uid == sa.bindparam("sop_instance_uid")
+)
+
 
 class JobQueue:
     """All that the rooms know of jobs. It holds no session, so threads may share it."""
@@ -96,9 +100,8 @@ class JobQueue:
 
     def is_own_object(self, sop_instance_uid: str) -> bool:
         """Say whether we made this object ourselves."""
-        ours = sa.select(Output.id).where(Output.sop_instance_uid == sop_instance_uid)
         with reading(self._engine) as session:
-            return session.scalar(ours) is not None
+            return session.scalar(_OURS, {"sop_instance_uid": sop_instance_uid}) is not None
 
     @property
     def commitments(self) -> Commitments:

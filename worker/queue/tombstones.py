@@ -38,6 +38,9 @@ from worker.queue.retention import ACTOR, in_words
 
 _BATCH = 200  # jobs in one transaction, with one tombstone
 _EVENT_BATCH = 2000  # events without a job
+_LAST_REVISION = sa.select(RetiredJob.revision).where(  # asked for every image that arrives
+    RetiredJob.sop_instance_hash == sa.bindparam("sop_instance_hash")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +212,7 @@ def digest_of(hashes: Iterable[str]) -> str:
 
 def retired_revision(session: Session, sop_instance_uid: str) -> int:
     """Return the last revision of a job whose rows were removed; 0: there was none."""
-    found = session.get(RetiredJob, _hash(sop_instance_uid))
-    return 0 if found is None else found.revision
+    return session.scalar(_LAST_REVISION, {"sop_instance_hash": _hash(sop_instance_uid)}) or 0
 
 
 def _bury(book: Ledger, due: DueRecords, *, policy: str, key: bytes) -> TombstoneRow:
