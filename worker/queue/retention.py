@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, aliased
 
 from schemas.jobs import JobState, OutboxState, ReceptionState
+from schemas.refusals import RefusalReason
 from schemas.retention import ImageFingerprint, RetentionPolicy
 from schemas.tables import Job, OutboxRow, Reception, Result
 from worker.logs import log
@@ -105,12 +106,13 @@ class FileRetention:
     def _kept_of(self, job_id: int) -> Detail:
         """Take the fingerprint of the image that the current result was made from, if any.
 
-        Outside of the transaction that removes it: the pixels are decoded for it.
+        Outside of the transaction that removes it: the pixels are decoded for it. An image whose
+        pixels ended a worker, or could have, is left alone.
         """
         with reading(self._engine) as session:
             job = session.get(Job, job_id)
             result = None if job is None else current_result(session, job)
-            if result is None:
+            if result is None or result.reason == RefusalReason.TECHNICAL:
                 return {}
             image = session.get_one(Reception, result.reception_id)
             number, spool_file = image.id, image.spool_file
