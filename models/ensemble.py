@@ -2,25 +2,34 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from models.asking import (
+    MemberReading,
+    ask_compiled,
+    ask_member,
+    empty_of,
+    months_of,
+    place,
+    say,
+    sex_input,
+)
 from models.calibration import interval_of
+from models.engines.openvino import OpenVinoMember
 from models.foreign_preprocessing import Grey
 from models.gate.judge import judge_pixels
 from models.gate.mending import mended, turned_back
 from models.hand_mask import NoHandFoundError, choose_hand, hand_probability
-from models.member_input import MemberInput, Picture
+from models.member_input import Picture
 from models.networks import BoneAgeNetwork
 from models.phantom import is_phantom
 from models.release.load import LoadedMember, LoadedRelease, load_release
-from models.saliency import contributions, empty_exposure, onto_source_grid, outline_peak
-from models.transforms import normalise
+from models.saliency import outline_peak
 from schemas.errors import PermanentError
 from schemas.estimates import (
     BoneAgeEstimate,
@@ -33,7 +42,7 @@ from schemas.estimates import (
     ReleaseIdentity,
 )
 from schemas.images import Sex
-from schemas.releases import Manifest, PreprocessingRule
+from schemas.releases import Manifest
 
 #: standard deviation over the members, in months, from which on a flag is set
 DISAGREEMENT_MONTHS = 6.0
@@ -53,120 +62,18 @@ class NoSexGivenError(PermanentError):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberReading:
-    """What one member says about a batch of images, each read as every sex asked for."""
-
-    months: tuple[tuple[float, ...], ...]  #: for each image, for each of its sexes
-    cells: NDArray[np.float32]  #: ``(image, view, rows, columns)`` months, of the first sex
-    views: tuple[tuple[MemberInput, ...], ...]  #: for each image, what the member saw of it
-    intercepts: NDArray[np.float32]  #: ``(image,)`` months
-
-
-def sex_input(sexes: Sequence[Sex], *, device: torch.device) -> Tensor:
-    """Return ``(batch, 1)`` float32: 1.0 male, 0.0 female."""
-    values = [[1.0 if sex is Sex.MALE else 0.0] for sex in sexes]
-    return torch.tensor(values, dtype=torch.float32, device=device)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
-    """What one member said to a batch of views, and what its heatmaps are made from."""
-
-    inputs: Tensor  #: ``(image and view, 1, size, size)``
-    feature_map: Tensor  #: ``(image and view, channels, rows, columns)``
-    sexes: Tensor  #: ``(image and sex, 1)``
-    months: Tensor  #: ``(image and sex, view)``
-
-
-def _say(
-    member: LoadedMember,
-    given: Sequence[tuple[MemberInput, ...]],
-    sexes: Sequence[tuple[Sex, ...]],
-    *,
-    device: torch.device,
-) -> _Said:
-    """Run one member once over a batch; the head alone runs again for each further sex."""
-    network = member.network
-    count = len(given[0])  # views of an image
-    inputs = torch.stack([one.values for views in given for one in views]).to(device)
-    with torch.no_grad():
-        feature_map = network.features(inputs.contiguous(memory_format=torch.channels_last))
-        rows = [index for index, asked in enumerate(sexes) for _ in asked]
-        flat = sex_input([sex for asked in sexes for sex in asked], device=inputs.device)
-        shown = [row * count + view for row in rows for view in range(count)]
-        said = network.head(feature_map[shown], flat.repeat_interleave(count, dim=0))
-    return _Said(inputs=inputs, feature_map=feature_map, sexes=flat, months=said.view(-1, count))
-
-
-def _months_of(said: _Said, sexes: Sequence[tuple[Sex, ...]]) -> tuple[tuple[float, ...], ...]:
-    """Return months for each image and each of its sexes, mean of its views."""
-    months = iter(said.months.mean(dim=1).tolist())
-    return tuple(tuple(next(months) for _ in asked) for asked in sexes)
-
-
-def ask_member(
-    member: LoadedMember,
-    given: Sequence[tuple[MemberInput, ...]],
-    sexes: Sequence[tuple[Sex, ...]],
-    *,
-    device: torch.device,
-    empty: Tensor | None,
-) -> MemberReading:
-    """Run one member once over a batch, and explain what it says.
-
-    Args:
-        member: network and manifest entry.
-        given: for each image, the views that its preprocessing made for this member; as many for
-            each.
-        sexes: for each image, the sexes it is to be read as; at least one.
-        device: where the member's network is.
-        empty: its map of an empty exposure; None: made from each view's least value.
-    """
-    network = member.network
-    count = len(given[0])  # views of an image
-    said = _say(member, given, sexes, device=device)
-    starts = np.cumsum([0, *(len(asked) for asked in sexes[:-1])])  # each image's first sex
-    parts = contributions(
-        network,
-        said.feature_map,
-        said.sexes[starts].repeat_interleave(count, dim=0),
-        empty=empty_exposure(network, said.inputs) if empty is None else empty,
-        estimate=said.months[starts].flatten(),
-    )
-    cells = parts.months.cpu().numpy()
-    return MemberReading(
-        months=_months_of(said, sexes),
-        cells=cells.reshape(len(given), count, *cells.shape[1:]),
-        views=tuple(given),
-        intercepts=parts.intercept_months.view(-1, count).mean(dim=1).cpu().numpy(),
-    )
-
-
-def _place(one: MemberReading, index: int, *, picture: Picture) -> NDArray[np.float32]:
-    """Return a member's map of one image on the grid over the whole image, mean of its views."""
-    fields = []
-    for cells, view in zip(one.cells[index], one.views[index], strict=True):
-        placed = onto_source_grid(
-            cells,
-            view.frame,
-            input_size=view.values.shape[-1],
-            rows=picture.rows,
-            columns=picture.columns,
-            tissue=picture.tissue[:, ::-1] if view.is_mirrored else picture.tissue,
-        )
-        fields.append(placed[:, ::-1] if view.is_mirrored else placed)
-    return np.asarray(np.mean(fields, axis=0), dtype=np.float32)
-
-
 class Ensemble:
     """The networks of one release, asked together. Satisfies ``schemas.estimates.Estimator``."""
 
-    def __init__(self, release: LoadedRelease) -> None:
+    def __init__(
+        self, release: LoadedRelease, *, compiled: Sequence[OpenVinoMember] | None = None
+    ) -> None:
+        """``compiled``: the members in another engine, in order; None: PyTorch runs them."""
         self._loaded = release
         self._manifest = release.manifest
         self._rule = release.manifest.preprocessing
-        self._empty = [_empty_of(member, self._rule) for member in release.members]
+        self._compiled = compiled
+        self.empty_maps = tuple(empty_of(member, self._rule) for member in release.members)
 
     @property
     def release(self) -> ReleaseIdentity:
@@ -187,6 +94,15 @@ class Ensemble:
     def manifest(self) -> Manifest:
         """All that the release says about itself."""
         return self._manifest
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self._loaded.device
+
+    def compiled_by(self, members: Sequence[OpenVinoMember]) -> "Ensemble":
+        """Return the same release, read by its members in another engine."""
+        return Ensemble(self._loaded, compiled=members)
 
     def with_manifest(self, manifest: Manifest) -> "Ensemble":
         """Return the same networks, asked as another manifest says."""
@@ -234,10 +150,16 @@ class Ensemble:
         pictures, sexes = self._pictures(images), [image.sexes for image in images]
         given = [[one.views_for(member.entry) for one in pictures] for member in self.members]
         prepared = time.perf_counter()
-        asked = [
-            ask_member(member, views, sexes, device=self._loaded.device, empty=empty)
-            for member, views, empty in zip(self.members, given, self._empty, strict=True)
-        ]
+        if self._compiled is not None:
+            asked = [
+                ask_compiled(member, views, sexes)
+                for member, views in zip(self._compiled, given, strict=True)
+            ]
+        else:
+            asked = [
+                ask_member(member, views, sexes, device=self._loaded.device, empty=empty)
+                for member, views, empty in zip(self.members, given, self.empty_maps, strict=True)
+            ]
         timings = {
             "preprocess": 1000 * (prepared - started) / len(images),
             "networks": 1000 * (time.perf_counter() - prepared) / len(images),
@@ -275,8 +197,8 @@ class Ensemble:
         asked = self.members[member]
         given = [one.views_for(asked.entry) for one in self._pictures(images)]
         sexes = [image.sexes for image in images]
-        said = _say(asked, given, sexes, device=self._loaded.device)
-        return _months_of(said, sexes)
+        said = say(asked, given, sexes, device=self._loaded.device)
+        return months_of(said, sexes)
 
     @property
     def members(self) -> tuple[LoadedMember, ...]:
@@ -323,7 +245,7 @@ class Ensemble:
             self.combine(sex, [one.months[index][position] for one, index in asked])
             for position, sex in enumerate(image.sexes)
         )
-        placed = [_place(one, index, picture=picture) for one, index in asked]
+        placed = [place(one, index, picture=picture) for one, index in asked]
         fields = np.asarray(np.mean(placed, axis=0), dtype=np.float32)
         heatmap = Heatmap(
             months=turned_back(fields, image.mending),
@@ -365,16 +287,6 @@ class Ensemble:
         ):
             flags.append(QualityFlag.NEAR_RANGE_LIMIT)
         return tuple(flags)
-
-
-def _empty_of(member: LoadedMember, rule: PreprocessingRule) -> Tensor | None:
-    """Return a member's map of an empty exposure, where its rule says what air looks like."""
-    if member.entry.preprocessing is not None:
-        return None
-    size = member.entry.input_size
-    air = normalise(np.zeros((size, size), dtype=np.float32), rule=rule)
-    device = next(member.network.parameters()).device
-    return empty_exposure(member.network, torch.from_numpy(air)[None, None].to(device))
 
 
 def load_estimator(release: str | Path, *, device: str = "cpu") -> Ensemble:

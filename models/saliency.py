@@ -1,11 +1,12 @@
-"""Where in the image the number came from, signed, in months: integrated gradients.
+"""Where in the image the number came from, signed, in months.
 
 Compared are the image and an empty exposure, at the feature map where the network is cut
-(``BoneAgeNetwork.features``). The gradient of the months is averaged along the straight line
-between the two maps and multiplied with their difference (Sundararajan, Taly and Yan,
-arXiv 1703.01365). So the map is complete: its sum is the estimate less what the network says to an
-empty exposure, and a place that looks like empty air has no part in it. Only the head is run
-backwards. What makes a hand look younger is negative and stays so.
+(``BoneAgeNetwork.features``), by the rescale rule where the head is made of lines and bends, and by
+integrated gradients otherwise: the gradient of the months, averaged along the straight line between
+the two maps, times their difference (Sundararajan, Taly and Yan, arXiv 1703.01365). So the map is
+complete: its sum is the estimate less what the network says to an empty exposure, and a place that
+looks like empty air has no part in it. Only the head is run backwards. What makes a hand look
+younger is negative and stays so.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from models.foreign_preprocessing import Frame
 from models.networks.interface import AgeNetwork
+from models.rescale import NeitherLineNorBendError, differences
 
 #: share of the strongest contribution from which on a place counts as a peak
 PEAK_SHARE = 0.5
@@ -75,18 +77,31 @@ def contributions(
         empty: the same for one empty exposure, or for one each, from ``empty_exposure``.
         estimate: ``(batch,)`` months, what the head said to this map and sex.
     """
+    try:
+        cells = differences(network, feature_map, sex, empty=empty)
+    except NeitherLineNorBendError:
+        cells = integrated_gradients(network, feature_map, sex, empty=empty)
+    return Contributions(months=cells, intercept_months=estimate - cells.sum(dim=(1, 2)))
+
+
+def integrated_gradients(
+    network: AgeNetwork, feature_map: Tensor, sex: Tensor, *, empty: Tensor, steps: int = STEPS
+) -> Tensor:
+    """Return the months of every cell, ``(batch, rows, columns)``, for any network.
+
+    Args as ``contributions``; ``steps``: points on the line between the two maps.
+    """
     start = empty.expand_as(feature_map)
     difference = feature_map.detach().float() - start
-    middles = (torch.arange(STEPS, device=feature_map.device) + 0.5) / STEPS
+    middles = (torch.arange(steps, device=feature_map.device) + 0.5) / steps
     shares = middles.repeat_interleave(feature_map.shape[0]).view(-1, 1, 1, 1)  # (S*B, 1, 1, 1)
     with torch.enable_grad():
-        between = start.repeat(STEPS, 1, 1, 1) + shares * difference.repeat(STEPS, 1, 1, 1)
+        between = start.repeat(steps, 1, 1, 1) + shares * difference.repeat(steps, 1, 1, 1)
         between = between.requires_grad_()
-        months = network.head(between, sex.repeat(STEPS, 1))  # (S*B,)
+        months = network.head(between, sex.repeat(steps, 1))  # (S*B,)
         (gradient,) = torch.autograd.grad(months.sum(), between)
-    mean_gradient = gradient.view(STEPS, *feature_map.shape).mean(dim=0)
-    cells = (difference * mean_gradient).sum(dim=1)  # (B, R, C)
-    return Contributions(months=cells, intercept_months=estimate - cells.sum(dim=(1, 2)))
+    mean_gradient = gradient.view(steps, *feature_map.shape).mean(dim=0)
+    return (difference * mean_gradient).sum(dim=1)  # (B, R, C)
 
 
 def tissue_share(unit: NDArray[np.float32]) -> NDArray[np.float32]:

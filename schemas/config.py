@@ -174,12 +174,21 @@ class DatabaseSection(_Section):
     url: Secret = ""  #: empty: SQLite at <storage root>/boneage.sqlite
 
 
+class Engine(StrEnum):
+    """What runs the networks."""
+
+    AUTO = "auto"  #: the fastest that is installed and gives PyTorch's answer
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
 class InferenceSection(_Section):
     """[inference] the worker that reads images."""
 
     #: "auto", "cpu", "cuda:0" …; one process for each
     devices: tuple[Device, ...] = Field(default=("auto",), min_length=1)
     release: str = ""  #: empty: the newest that ships
+    engine: Engine = Engine.AUTO
     threads: int = Field(default=0, ge=0, le=256)  #: 0: as many as cores
     lease_seconds: int = Field(default=120, ge=10, le=3600)
     deadline_seconds: int = Field(default=900, ge=10, le=86400)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from schemas.config import Config
 from worker.app import clock, identities, releases
+from worker.logs import log
 
 if TYPE_CHECKING:
     from worker.inference.estimate import ImageReader
@@ -11,15 +12,19 @@ if TYPE_CHECKING:
 
 def image_reader(config: Config, *, installation_id: str, device: str) -> "ImageReader":
     """Return what reads one image: release, site profile and clock joined. Loads torch."""
+    from models.engines.choice import choose_engine
     from models.ensemble import load_estimator
     from worker.inference.estimate import ImageReader
-    from worker.operations.device import choose_device
+    from worker.operations.device import choose_device, processor_threads
 
+    plain = load_estimator(
+        releases.release_folder(config),
+        device=choose_device(device, threads=config.inference.threads),
+    )
+    estimator, chosen = choose_engine(plain, config.inference.engine, threads=processor_threads())
+    log.info("readers.engine", name=chosen.engine.value, reason=chosen.reason)
     return ImageReader(
-        estimator=load_estimator(
-            releases.release_folder(config),
-            device=choose_device(device, threads=config.inference.threads),
-        ),
+        estimator=estimator,
         profile=releases.site_profile(config),
         installation_id=installation_id,
         software_version=identities.software_version(),

@@ -36,3 +36,8 @@ def choose_device(name: str, *, threads: int) -> str:
     if device not in known:
         raise NoSuchDeviceError(device=name, known=", ".join(known))
     return device
+
+
+def processor_threads() -> int:
+    """Return how many threads of the processor the networks may use."""
+    return torch.get_num_threads()

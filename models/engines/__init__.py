@@ -1,0 +1,1 @@
+"""Other engines than PyTorch for the networks of a release, on a processor."""

@@ -1,0 +1,114 @@
+"""Which engine runs the members of a release: chosen at load, and held to PyTorch's answer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.engines.openvino import OpenVinoMember, is_installed
+from models.engines.tape import UncoveredError
+from models.ensemble import Ensemble
+from models.phantom import draw_phantom
+from schemas.config import Engine
+from schemas.errors import UsageError
+from schemas.estimates import HandImage, Reading
+from schemas.images import Sex
+from schemas.releases import Averaging
+
+#: how far another engine's months, and the months of any field of its heatmap, may be from
+#: PyTorch's on the phantom; 0.00003 was measured for OpenVINO in float32
+SAME_ANSWER_MONTHS = 0.05
+#: how many views of an image a member is given at a time
+_VIEWS = {Averaging.NONE: 1, Averaging.MIRROR: 2, Averaging.FIVE_CROPS: 5}
+
+
+class EngineUnavailableError(UsageError):
+    """The settings name an engine that cannot run this release here."""
+
+    code = "engine.unavailable"
+
+    def __init__(self, *, engine: str, reason: str) -> None:
+        super().__init__(
+            f"The engine {engine} cannot run this release here: {reason}. "
+            'Set [inference] engine = "auto" or "torch", or install it: pip install '
+            "'boneage-worker[fast]'."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """Which engine runs the members, and why."""
+
+    engine: Engine  #: never ``AUTO``
+    reason: str
+
+
+def choose_engine(
+    ensemble: Ensemble, wanted: Engine, *, threads: int
+) -> tuple[Ensemble, EngineChoice]:
+    """Return the estimator on the engine that is wanted and can run it.
+
+    Args:
+        ensemble: the release in PyTorch.
+        wanted: ``AUTO`` takes OpenVINO where it is installed, the networks are on the processor, it
+            covers them and it gives the same answer to the phantom; PyTorch otherwise.
+        threads: of the processor.
+
+    Raises:
+        EngineUnavailableError: an engine was asked for by name, and cannot run this release.
+    """
+    if wanted is Engine.TORCH:
+        return ensemble, EngineChoice(engine=Engine.TORCH, reason="the settings ask for it")
+    reason = _obstacle(ensemble)
+    if not reason:
+        try:
+            compiled = ensemble.compiled_by(_compile_all(ensemble, threads=threads))
+        except (UncoveredError, ImportError, RuntimeError) as error:
+            reason = f"it does not cover these networks ({type(error).__name__}: {error})"
+        else:
+            apart = greatest_difference(ensemble, compiled)
+            if apart <= SAME_ANSWER_MONTHS:
+                same = f"{apart:.1g} months from PyTorch on the phantom"
+                return compiled, EngineChoice(engine=Engine.OPENVINO, reason=same)
+            reason = f"it is {apart:.2f} months from PyTorch on the phantom"
+    if wanted is Engine.OPENVINO:
+        raise EngineUnavailableError(engine=wanted.value, reason=reason)
+    return ensemble, EngineChoice(engine=Engine.TORCH, reason=f"of openvino: {reason}")
+
+
+def greatest_difference(ensemble: Ensemble, other: Ensemble) -> float:
+    """Return the greatest difference on the phantom, months: of members and fields, both sexes."""
+    pinned = ensemble.manifest.phantom
+    pixels = draw_phantom(age_months=pinned.age_months, sex=Sex(pinned.sex)).astype(np.float32)
+    image = HandImage(pixels=pixels, sexes=tuple(Sex))
+    numbers = [_numbers(one.read([image])[0]) for one in (ensemble, other)]
+    return float(np.abs(numbers[0] - numbers[1]).max())
+
+
+def _numbers(reading: Reading) -> NDArray[np.float64]:
+    said = [member.age_months for one in reading.estimates for member in one.members]
+    return np.array([*said, *reading.heatmap.months.ravel()], dtype=np.float64)
+
+
+def _obstacle(ensemble: Ensemble) -> str:
+    """Say what stands in the way of OpenVINO before anything is tried; empty: nothing."""
+    if ensemble.device.type != "cpu":
+        return f"the networks are on {ensemble.device}"
+    return "" if is_installed() else "it is not installed"
+
+
+def _compile_all(ensemble: Ensemble, *, threads: int) -> tuple[OpenVinoMember, ...]:
+    members = []
+    for member, empty in zip(ensemble.members, ensemble.empty_maps, strict=True):
+        if empty is None:
+            raise UncoveredError("a member with a preprocessing of its own")
+        members.append(
+            OpenVinoMember(
+                member.network,
+                empty=empty,
+                size=member.entry.input_size,
+                views=_VIEWS[member.entry.averaging],
+                threads=threads,
+            )
+        )
+    return tuple(members)

@@ -1,0 +1,112 @@
+"""A member in OpenVINO: its months and their heatmap in one graph that runs forwards only."""
+
+import importlib
+import importlib.util
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.engines.openvino_steps import Known, Node, Ops, back, forward
+from models.engines.tape import Tape, Values, record
+from models.networks import AgeNetwork
+
+
+def is_installed() -> bool:
+    """Say whether OpenVINO is there, without loading it."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """What a member says to the views of one image, and where that came from."""
+
+    months: Values  #: ``(view,)``
+    cells: Values  #: ``(view, rows, columns)`` months, see ``models.rescale``
+
+
+class OpenVinoMember:
+    """One member, compiled for a number of views of one image."""
+
+    def __init__(
+        self, network: AgeNetwork, *, empty: Tensor, size: int, views: int, threads: int
+    ) -> None:
+        """Compile.
+
+        Args:
+            network: the member, in evaluation mode, on the processor.
+            empty: its feature map of an empty exposure, ``(1, channels, rows, columns)``.
+            size: side of its input, pixels.
+            views: how many it is given at a time.
+            threads: of the processor.
+
+        Raises:
+            UncoveredError: the network does something that has no counterpart here.
+        """
+        features = record(network.features, torch.zeros((1, 1, size, size)))
+        head = record(network.head, empty.float(), torch.zeros((1, 1)))
+        openvino: Any = importlib.import_module("openvino")
+        ops: Ops = importlib.import_module("openvino.opset13")
+        image = ops.parameter([views, 1, size, size], np.float32)
+        sex = ops.parameter([1, 1], np.float32)
+        feature_map = _run(features, ops, {features.inputs[0]: image})[features.output]
+        compiled = openvino.Core().compile_model(
+            openvino.Model([*_explained(head, ops, feature_map, sex)], [image, sex], "member"),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 gives months that are 0.09 off
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads,
+            },
+        )
+        self._request = compiled.create_infer_request()
+        self._turn = threading.Lock()  # there is one request, whoever asks
+
+    def __call__(self, views: Values, *, sex: float) -> Explained:
+        """Return what is said to ``(view, 1, size, size)``, read as one sex (1.0 male)."""
+        with self._turn:
+            self._request.infer([views, np.array([[sex]], dtype=np.float32)])
+            months, cells = (self._request.get_output_tensor(index).data for index in (0, 1))
+            return Explained(months=months.copy(), cells=cells.copy())
+
+
+def _run(tape: Tape, ops: Ops, given: Mapping[int, Node]) -> dict[int, Node]:
+    """Return a node for each value of a tape."""
+    nodes = dict(given)
+    for number, step in tape.steps.items():
+        if number not in nodes:
+            nodes[number] = forward(step, ops, nodes)
+    return nodes
+
+
+def _explained(head: Tape, ops: Ops, feature_map: Node, sex: Node) -> tuple[Node, Node]:
+    """Return months, ``(view,)``, and the months of each cell, ``(view, rows, columns)``."""
+    map_number, sex_number = head.inputs
+    from_map, from_sex = head.depending_on(map_number), head.depending_on(sex_number)
+    # the tape was recorded with the empty exposure: what the sex does not change is known
+    constant = {
+        number: ops.constant(value)
+        for number, value in head.values.items()
+        if number not in from_sex
+    }
+    known = Known(
+        said=_run(head, ops, {map_number: feature_map, sex_number: sex}),
+        empty=_run(head, ops, {**constant, sex_number: sex}),
+    )
+    slopes: dict[int, Node] = {head.output: ops.constant(np.ones((1,), dtype=np.float32))}
+    for number, step in reversed(tuple(head.steps.items())):
+        if number not in slopes:
+            continue
+        for source, slope in back(step, ops, slopes[number], known, number).items():
+            if source in from_map:
+                before = slopes.get(source)
+                slopes[source] = slope if before is None else ops.add(before, slope)
+    difference = ops.subtract(feature_map, known.empty[map_number])
+    months = ops.multiply(difference, slopes[map_number])
+    return known.said[head.output], ops.reduce_sum(
+        months, ops.constant(np.array([1])), keep_dims=False
+    )

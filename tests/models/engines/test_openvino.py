@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from models.engines.openvino import OpenVinoMember, is_installed
+from models.engines.tape import UncoveredError, record
+from models.networks import AgeNetwork, BoneAgeNetwork, build_network
+from models.rescale import differences
+from models.saliency import empty_exposure
+
+pytestmark = pytest.mark.skipif(
+    not is_installed(), reason="OpenVINO is not there: pip install 'boneage-worker[fast]'"
+)
+
+SIZE = 64
+SAME_MONTHS = 1e-3  # float32, summed in another order
+#: what a training makes of a batch norm, and from where to where
+NORMS = (
+    ("running_mean", -0.5, 0.5),
+    ("running_var", 0.5, 2.0),
+    ("weight", 0.5, 1.5),
+    ("bias", -0.5, 0.5),
+)
+
+
+def lite_network(seed: int = 0) -> BoneAgeNetwork:
+    torch.manual_seed(seed)
+    network = build_network("efficientnet_lite0", age_mean_months=120.0, age_sd_months=40.0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as after a training, not the identity
+            for name, low, high in NORMS:
+                nn.init.uniform_(getattr(module, name), low, high)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def compiled(network: AgeNetwork, *, views: int = 2) -> OpenVinoMember:
+    return OpenVinoMember(network, empty=empty_map(network), size=SIZE, views=views, threads=1)
+
+
+def empty_map(network: AgeNetwork) -> Tensor:
+    return empty_exposure(network, torch.full((1, 1, SIZE, SIZE), -1.0))
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[BoneAgeNetwork, OpenVinoMember]:
+    network = lite_network()
+    return network, compiled(network)
+
+
+@settings(deadline=None, max_examples=6)
+@given(
+    seed=st.integers(0, 2**31),
+    sex=st.sampled_from([0.0, 1.0]),
+    air=st.floats(0.0, 1.0),
+)
+def test_months_and_cells_are_those_of_pytorch(
+    pair: tuple[BoneAgeNetwork, OpenVinoMember], seed: int, sex: float, air: float
+) -> None:
+    network, member = pair
+    views = torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    views[views < 2 * air - 1] = -1.0  # as much of it is empty as the draw says
+    sexes = torch.full((2, 1), sex)
+    feature_map = network.features(views)
+
+    said = member(views.numpy(), sex=sex)
+
+    cells = differences(network, feature_map, sexes, empty=empty_map(network))
+    assert said.months == pytest.approx(network.head(feature_map, sexes).numpy(), abs=SAME_MONTHS)
+    assert said.cells == pytest.approx(cells.numpy(), abs=SAME_MONTHS)
+
+
+def test_answers_to_several_who_ask_at_once_are_not_mixed_up(
+    pair: tuple[BoneAgeNetwork, OpenVinoMember],
+) -> None:
+    _, member = pair
+    images = [torch.rand(2, 1, SIZE, SIZE).numpy() for _ in range(4)]
+    alone = [member(one, sex=1.0) for one in images]
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda one: member(one, sex=1.0), images * 4))
+
+    for index, said in enumerate(together):
+        assert np.array_equal(said.months, alone[index % 4].months)
+        assert np.array_equal(said.cells, alone[index % 4].cells)
+
+
+class Odd(AgeNetwork):
+    """A head of one kind of step that the tape does not know."""
+
+    def __init__(self, step: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.step = step
+
+    def features(self, image: Tensor) -> Tensor:
+        return image
+
+    def head(self, feature_map: Tensor, sex: Tensor) -> Tensor:
+        return self.step(feature_map).mean(dim=(2, 3)).squeeze(1) + sex.squeeze(1)
+
+
+@pytest.mark.parametrize("step", [torch.sigmoid, torch.square, lambda x: x * x, lambda x: x[:, :1]])
+def test_a_network_of_other_steps_is_not_covered(step: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(UncoveredError):
+        compiled(Odd(step))
+
+
+def test_a_tape_knows_what_depends_on_the_sex() -> None:
+    network = lite_network()
+
+    head = record(network.head, empty_map(network), torch.zeros(1, 1))
+
+    of_sex = head.depending_on(head.inputs[1])
+    assert head.output in of_sex
+    assert len(of_sex) < len(head.steps) / 2  # no convolution does
