@@ -86,11 +86,14 @@ class Canvas:
     @staticmethod
     def blank(*, width: int, height: int, colour: Colour = BACKGROUND) -> "Canvas":
         """Return an empty page."""
-        return Canvas(np.full((height, width, 3), colour, dtype=np.uint8))
+        pixels = np.empty((height, width, 3), dtype=np.uint8)
+        pixels[:] = _row(colour, width=width)  # whole rows are copied faster than pixels
+        return Canvas(pixels)
 
     def fill(self, box: Box, colour: Colour) -> None:
         """Fill a rectangle."""
-        self.pixels[box.top : box.bottom, box.left : box.right] = colour
+        row = _row(colour, width=box.width)
+        self.pixels[box.top : box.bottom, box.left : box.right] = row
 
     def frame(self, box: Box, colour: Colour) -> None:
         """Draw the border of a rectangle."""
@@ -183,6 +186,11 @@ def font(*, size: int, is_bold: bool) -> ImageFont.FreeTypeFont:
     name = "DejaVuSans-Bold.ttf" if is_bold else "DejaVuSans.ttf"
     path = Path(mpl.get_data_path()) / "fonts" / "ttf" / name
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _row(colour: Colour, *, width: int) -> Pixels:
+    """Return one row of pixels, ``(width, 3)``."""
+    return np.tile(np.array(colour, dtype=np.uint8), (width, 1))
 
 
 def _fixed(points: Sequence[Point]) -> NDArray[np.int32]:

@@ -110,22 +110,25 @@ def draw_side(canvas: Canvas, place: Box, laterality: str | None) -> None:
 
 
 def _to_grey(shown: NDArray[np.float32]) -> Pixels:
-    low, high = np.percentile(shown, (_BLACK_PERCENT, _WHITE_PERCENT))
-    unit = np.clip((shown - low) / max(float(high - low), 1e-6), 0, 1)
-    grey: Pixels = np.round(unit * 255).astype(np.uint8)
+    fewer = shown[::2, ::2]  # a quarter of the pixels tells the same
+    low, high = np.percentile(fewer, (_BLACK_PERCENT, _WHITE_PERCENT))
+    levels = (shown - np.float32(low)) * np.float32(255 / max(float(high - low), 1e-6))
+    grey: Pixels = np.rint(levels.clip(0, 255)).astype(np.uint8)
     return grey
 
 
 def _coloured(picture: Pixels, shares: NDArray[np.float32]) -> Pixels:
     """Lay colour over ``picture`` as strong as ``shares``, ``(rows, columns)``, -1 … 1."""
-    strength = np.minimum(np.abs(shares), 1) * np.float32(_STRONGEST)
-    is_older = shares > 0
-    mixed = np.empty_like(picture)
-    for channel, (older, younger) in enumerate(zip(OLDER, YOUNGER, strict=True)):
-        grey = picture[:, :, channel].astype(np.float32)
-        hue = np.where(is_older, np.float32(older), np.float32(younger))
-        mixed[:, :, channel] = np.rint(grey + (hue - grey) * strength).astype(np.uint8)
-    return mixed
+    strength = np.clip(shares, -1, 1) * np.float32(_STRONGEST)
+    older, younger = strength.clip(min=0), -strength.clip(max=0)
+    left = 1 - older - younger  # of the grey
+    planes = []
+    for channel, hues in enumerate(zip(OLDER, YOUNGER, strict=True)):
+        mixed = picture[:, :, channel] * left
+        for hue, share in zip(hues, (older, younger), strict=True):
+            mixed += np.float32(hue) * share
+        planes.append(np.rint(mixed, out=mixed).astype(np.uint8))
+    return np.asarray(cv2.merge(planes), dtype=np.uint8)
 
 
 def _resized(values: NDArray[np.float32], *, width: int, height: int) -> NDArray[np.float32]:
