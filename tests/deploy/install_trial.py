@@ -28,7 +28,7 @@ SOURCE = "usr/src/boneage-worker"  #: where the document wants the repository
 #: sections that fetch packages
 ONLINE = ("1", "2")
 BOOT_SECONDS = 60.0
-LINE_SECONDS = 900.0
+LINE_SECONDS = 3600.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
