@@ -18,8 +18,8 @@ _CARD = """\
 Networks that others have trained and published, converted for this software without running their
 code. Each member is given its picture as its authors did; the estimate is the mean of the members.
 
-| member | from | architecture | input |
-| --- | --- | --- | ---: |
+| member | from | architecture | input | views |
+| --- | --- | --- | ---: | --- |
 {members}
 
 ## What was decided on import
@@ -39,7 +39,7 @@ Measure the release on children of known age before you compare its numbers with
   else is spread over 256 grey levels first.
 - Where a mask network finds no hand, the image is refused; the original reads the whole image.
 - The sex is never guessed: without one, both readings are given.
-- There is no test-time augmentation.
+- Only "five_crops" among the views is test-time augmentation, where its authors tested so.
 
 ## Constancy phantom
 
@@ -62,7 +62,8 @@ def format_import_card(manifest: Manifest) -> str:
         intended_use=manifest.intended_use,
         licence=manifest.licence,
         members="\n".join(
-            f"| {one.name} | {one.recipe} | {one.architecture} | {one.input_size} |"
+            f"| {one.name} | {one.recipe} | {one.architecture} | {one.input_size} "
+            f"| {one.averaging.value} |"
             for one in manifest.members
         ),
         decisions="\n".join(f"- {text}" for text in manifest.decisions or ()),

@@ -54,6 +54,14 @@ def import_checkpoints(
         Path | None,
         typer.Option("--reference-image", metavar="FILE", help="Histograms are matched to it."),
     ] = None,
+    tta: Annotated[
+        Literal["as-published", "none"],
+        typer.Option(
+            "--tta",
+            help="Views that months are averaged over: as their authors tested (boneAge_predict: "
+            "five crops, five times the work), or the whole picture alone.",
+        ),
+    ] = "as-published",
     half_width: Annotated[
         float, typer.Option("--half-width", min=0.1, max=120.0, help="Interval: ± months.")
     ] = 30.0,
@@ -83,6 +91,7 @@ def import_checkpoints(
             bias_units=bias_units,
             biases=dict(_bias(one) for one in bias or ()),
             mask_crop=_mask_crop(mask_crop),
+            has_test_views=tta == "as-published",
             reference_histogram=(
                 read_reference_histogram(reference_image) if reference_image else None
             ),

@@ -16,6 +16,7 @@ from models.release.importing.converted import (
 from models.release.importing.errors import MissingTensorsError
 from models.release.importing.unpickle import Checkpoint
 from schemas.releases import (
+    Averaging,
     Framing,
     ImportedNetwork,
     MemberPreprocessing,
@@ -31,6 +32,7 @@ ORIGIN = "boneAge_predict, imported"
 LAYOUT = "boneAge_predict's EfficientNetV2"
 _INPUT_SIZE = 500
 _CLAHE_CLIP = 15.0
+_CROP_SHARE = 470 / 500  #: its tests average five crops of 470 pixels
 #: the stage that tells the two apart: the small one ends with stage 5, the medium with stage 6
 _MEDIUM_ONLY = "trunk.blocks.6.0."
 
@@ -89,11 +91,14 @@ def convert_boneage_predict(checkpoint: Checkpoint, *, options: ImportOptions) -
     shape = _shape(tensors, checkpoint, variant=variant)
     sex_features = int(tensors["dense_head.sex_in.weight"].shape[0])
     size = options.input_size or _INPUT_SIZE
+    crop = round(_CROP_SHARE * size) if options.has_test_views else size
     member = ConvertedMember(
         name=safe_name(checkpoint.path),
         origin=ORIGIN,
         architecture=f"{BONEAGE_PREDICT}{variant}",
-        input_size=size,
+        input_size=crop,
+        averaging=Averaging.FIVE_CROPS if options.has_test_views else Averaging.NONE,
+        crop_share=crop / size,
         sex_features=sex_features,
         age_mean_months=0.0,
         age_sd_months=1.0,
@@ -113,7 +118,12 @@ def convert_boneage_predict(checkpoint: Checkpoint, *, options: ImportOptions) -
                 f"head: dense layers {list(shape.dense_features)} with {shape.activation} (by the "
                 "variant: the weights do not tell)"
             ),
-            f"input: {size} pixels",
+            (
+                f"input: five crops of {crop} of {size} pixels, their months averaged, as its "
+                "authors tested it (--tta none: the whole picture alone)"
+                if options.has_test_views
+                else f"input: {size} pixels, the whole picture alone (--tta none)"
+            ),
             "padding: symmetric, as timm pads this network",
             "units: months, no bias correction",
             (
@@ -122,7 +132,7 @@ def convert_boneage_predict(checkpoint: Checkpoint, *, options: ImportOptions) -
             ),
             (
                 f"preprocessing: less the mean grey level, CLAHE with clip {_CLAHE_CLIP:g}, black "
-                "borders to a square, antialiased bilinear, grey levels 0 to 255; no five crops"
+                "borders to a square, antialiased bilinear, grey levels 0 to 255"
             ),
         ),
     )

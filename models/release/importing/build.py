@@ -169,6 +169,8 @@ def _write_weights(
                 recipe=one.origin,
                 preprocessing=one.preprocessing,
                 imported=one.imported,
+                averaging=one.averaging,
+                crop_share=one.crop_share,
             )
         )
     files = {}

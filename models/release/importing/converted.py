@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.networks.imported import build_imported
 from models.release.importing.errors import MissingTensorsError
-from schemas.releases import ImportedNetwork, MaskNetwork, MemberPreprocessing
+from schemas.releases import Averaging, ImportedNetwork, MaskNetwork, MemberPreprocessing
 
 Tensors = dict[str, Tensor]
 
@@ -22,6 +22,7 @@ class ImportOptions:
     bias_units: str | None = None  #: "z" or "months"; None: decided by magnitude
     biases: Mapping[str, tuple[float, float]] | None = None  #: file stem: slope, intercept months
     mask_crop: float | None = 1.15  #: None: the central square, as in the published result
+    has_test_views: bool = True  #: months are averaged over the views that the authors tested with
     reference_histogram: tuple[int, ...] | None = None
 
 
@@ -41,6 +42,8 @@ class ConvertedMember:
     tensors: Tensors
     decisions: tuple[str, ...]
     licence: str
+    averaging: Averaging = Averaging.NONE
+    crop_share: float = 1.0  #: side of each crop, share of the whole picture's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ def imported(
     folder: Path, checkpoint: object, *others: tuple[str, object], **options: object
 ) -> Ensemble:
     """A release of one member, and what stands beside it, loaded from disk."""
+    folder.mkdir(exist_ok=True)
     paths = []
     for name, content in (("member.ckpt", checkpoint), *others):
         torch.save(content, folder / name)
@@ -256,6 +257,10 @@ def phantom_in_grey() -> NDArray[np.uint8]:
     return np.asarray((drawn - drawn.min()) / np.ptp(drawn) * 255).round().astype(np.uint8)
 
 
+#: of five crops of 150 of 160 pixels, which is 470 of 500
+FIVE_CORNERS = ((0, 0), (0, 10), (10, 0), (10, 10), (5, 5))
+
+
 @pytest.mark.parametrize("pool", [1, 2])
 def test_boneage_predict_says_the_same(tmp_path: Path, hand: NDArray[np.uint8], pool: int) -> None:
     x = cleared(hand).repeat(2, 1, 1, 1)
@@ -266,11 +271,16 @@ def test_boneage_predict_says_the_same(tmp_path: Path, hand: NDArray[np.uint8], 
     forwards.settle(state, lambda: forwards.boneage_predict(seen, sexes, state, pool=pool))
     checkpoint = {"epoch": 5, "model_state_dict": state, "loss": 6.1, "val_loss": 7.2}
 
-    ensemble = imported(tmp_path, checkpoint, input_size=160)
+    ensemble = imported(tmp_path, checkpoint, input_size=160, has_test_views=False)
+    as_tested = imported(tmp_path / "tested", checkpoint, input_size=160)
 
+    crops = (x[..., top : top + 150, left : left + 150] for top, left in FIVE_CORNERS)
     with torch.no_grad():
         expected = forwards.boneage_predict(x, BOTH, state, pool=pool)
+        views = [forwards.boneage_predict(one, BOTH, state, pool=pool) for one in crops]
     assert said(ensemble, hand) == pytest.approx(expected.tolist(), abs=MONTHS)
+    mean = torch.stack(views).mean(0)
+    assert said(as_tested, hand) == pytest.approx(mean.tolist(), abs=MONTHS)
 
 
 def test_three_convnexts_say_the_same_and_are_averaged(
