@@ -1,5 +1,7 @@
 """Why an object was not taken, each with the DIMSE status that the sender sees."""
 
+from pathlib import Path
+
 from schemas.errors import BoneAgeError, PermanentError, TransientError
 
 SUCCESS = 0x0000
@@ -260,6 +262,19 @@ class ListeningPortError(TransientError):
         super().__init__(
             f"Cannot listen for DICOM on {host}, port {port} ({problem}). Nothing is received "
             f"there. End what holds the port, or set [{section}] port; the host is [listener] host."
+        )
+
+
+class RootTakenError(TransientError):
+    """Another listener receives into this storage root."""
+
+    code = "listener.root_taken"
+
+    def __init__(self, *, root: Path) -> None:
+        super().__init__(
+            f"Another listener receives into {root}, on this machine or on another that shares it. "
+            "Nothing is received here: at its start a listener removes what another one has half "
+            "received. End that one, or give this one a [storage] root of its own."
         )
 
 

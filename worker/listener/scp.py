@@ -98,6 +98,7 @@ class Listener:
             UntestedLibraryError: another pynetdicom is installed.
             TlsFilesError: TLS is configured, but its files cannot be used.
             ListeningPortError: a port cannot be had; none is left open.
+            RootTakenError: another listener receives into this storage root.
             OSError: the spool cannot be had.
         """
         require_tested_library()
@@ -105,15 +106,15 @@ class Listener:
         tls = listening_context(section.tls) if section.tls.enabled else None
         self._reception.sweep()
         application = self._application()
-        if tls is None or section.tls.port is None:
-            self._port = self._open(application, section.port, tls=tls)
-        else:
-            self._port = self._open(application, section.port, tls=None)
-            try:
+        try:
+            if tls is None or section.tls.port is None:
+                self._port = self._open(application, section.port, tls=tls)
+            else:
+                self._port = self._open(application, section.port, tls=None)
                 self._tls_port = self._open(application, section.tls.port, tls=tls)
-            except ListeningPortError:
-                self.stop(grace_seconds=0)
-                raise
+        except ListeningPortError:
+            self.stop(grace_seconds=0)
+            raise
         if not self._admission.is_open_to_somebody:
             log.warning("listener.nobody_may_send", reason="no [[peer]] with sender = true")
 
@@ -162,6 +163,7 @@ class Listener:
         """
         servers, self._servers = list(self._servers), {}
         if not servers:
+            self._spool.leave()
             return
         for server in servers:
             server.shutdown()
@@ -172,6 +174,7 @@ class Listener:
                 break
             time.sleep(_STOP_POLL_SECONDS)
         _end_all(_associations(servers))
+        self._spool.leave()
         log.info("listener.stopped")
 
     def _application(self) -> AE:

@@ -27,6 +27,7 @@ from worker.listener.errors import (
     TooLargeError,
     UnreadableDatasetError,
 )
+from worker.listener.tenancy import Tenancy
 from worker.logs import log
 
 INCOMING_FOLDER = "incoming"
@@ -244,12 +245,17 @@ class Spool:
         self._low_mark_percent = min(section.low_mark_percent, section.high_mark_percent)
         self._lock = threading.Lock()
         self._is_full = False
+        self._tenancy = Tenancy(section.root)
 
     def sweep(self) -> int:
         """Make the folders, remove the halves that an earlier process left, and count them.
 
-        Call it before the first association of the only listener on this root.
+        Call it before the first association; from now on the root is ours, until ``leave``.
+
+        Raises:
+            RootTakenError: another listener has it; nothing was removed.
         """
+        self._tenancy.begin()
         (self._root / SPOOL_FOLDER).mkdir(parents=True, exist_ok=True)
         self._incoming.mkdir(exist_ok=True)
         sync_folder(self._root)
@@ -257,6 +263,10 @@ class Spool:
         for half in halves:
             half.unlink(missing_ok=True)
         return len(halves)
+
+    def leave(self) -> None:
+        """Let another listener have the root: nothing is received here any more."""
+        self._tenancy.end()
 
     def open(self, meta: FileMeta, *, limit_bytes: int) -> IncomingFile:
         """Return a new half; one that drains the object if the disk is full.

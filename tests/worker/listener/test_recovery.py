@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from schemas.errors import TransientError
 from schemas.jobs import Arrival, JobState, Receipt
@@ -112,13 +113,15 @@ class RefusingQueue(JobQueue):
 
 
 def test_a_file_whose_job_could_not_be_committed_gets_it_later(
-    start_site: StartSite, site: Site, tmp_path: Path
+    start_site: StartSite, engine: Engine, tmp_path: Path
 ) -> None:
-    refusing = RefusingQueue(site.engine, now=Clock(), actor="listen", release="r1", retry=RETRY)
+    refusing = RefusingQueue(engine, now=Clock(), actor="listen", release="r1", retry=RETRY)
     refused = start_site(queue=refusing)
     sent = image(tmp_path, "1.2")
     assert store(refused.port, sent) == [0xA700]
-    assert (len(site.kept), site.jobs) == (1, [])
+    assert (len(refused.kept), refused.jobs) == (1, [])
+    refused.listener.stop()
+    site = start_site()
 
     assert recover(site.spool, site.queue) == 1
 

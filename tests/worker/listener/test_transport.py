@@ -335,12 +335,15 @@ def test_another_pynetdicom_is_refused_at_the_start(monkeypatch: pytest.MonkeyPa
         require_tested_library()
 
 
-def test_two_listeners_cannot_have_one_port(site: Site, start_site: StartSite) -> None:
-    with pytest.raises(ListeningPortError, match="in use") as raised:
-        start_site(port=site.port)
+def test_a_listener_cannot_have_a_port_that_is_taken(start_site: StartSite) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(ListeningPortError, match="in use") as raised:
+            start_site(port=port)
 
-    assert f"127.0.0.1, port {site.port}" in str(raised.value)
+    assert f"127.0.0.1, port {port}" in str(raised.value)
     assert "[listener] port" in str(raised.value)
+    assert start_site().listener.is_listening  # the storage root was let go
 
 
 def test_an_echo_is_answered_while_an_object_arrives(watch: Watch, site: Site) -> None:
