@@ -1,8 +1,8 @@
 """Engines: one image through the bare networks of the default release, in each engine there is.
 
-The peer is PyTorch as it comes (eager, float32, contiguous). ONNX Runtime and OpenVINO are no part
-of the product: they say how fast this machine could be. How far an engine's months are from those
-of plain PyTorch stands beside its time.
+The peer is PyTorch as it comes (eager, float32, contiguous). How far an engine's months are from
+those of plain PyTorch stands beside its time. The product runs the members by PyTorch or, with the
+extra ``fast``, by OpenVINO (``models/engines``, decision 0060); ONNX Runtime is no part of it.
 """
 
 import importlib
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,25 +35,25 @@ class Bare:
     sex: Tensor
 
 
-def bare_members(release: str = RELEASE) -> list[Bare]:
-    """Return the members of a release, each with an image of its size."""
+def bare_members(release: str = RELEASE, *, views: int = 1) -> list[Bare]:
+    """Return the members of a release, each with so many views of an image, of its size."""
     loaded = load_release(release)
     made = torch.Generator().manual_seed(1)
     return [
         Bare(
             network=member.network,
             image=torch.randn(
-                (1, 1, member.entry.input_size, member.entry.input_size), generator=made
+                (views, 1, member.entry.input_size, member.entry.input_size), generator=made
             ),
-            sex=torch.ones((1, 1)),
+            sex=torch.ones((views, 1)),
         )
         for member in loaded.members
     ]
 
 
-def measure(*, runs: int) -> list[Figure]:
+def measure(*, runs: int, views: int = 1) -> list[Figure]:
     """Return milliseconds for one image through all members; medians over ``runs`` times 15."""
-    members = bare_members()
+    members = bare_members(views=views)
     plain: list[float] = []
     figures: list[Figure] = []
     for name, build in ENGINES.items():
@@ -78,9 +77,9 @@ def measure(*, runs: int) -> list[Figure]:
     return figures
 
 
-def fastest_milliseconds(*, runs: int) -> tuple[str, float]:
+def fastest_milliseconds(*, runs: int, views: int) -> tuple[str, float]:
     """Return the fastest engine that gives the same answer, and its time for one image."""
-    figures = {one.name: one for one in measure(runs=runs)}
+    figures = {one.name: one for one in measure(runs=runs, views=views)}
     times = {
         name: figures[f"all members, {name}"].value
         for name in ENGINES
@@ -137,7 +136,7 @@ def _onnx_runtime(one: Bare) -> Say:
     onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(_exported(one), providers=["CPUExecutionProvider"])
     return lambda image, sex: float(
-        session.run(None, {"image": image.numpy(), "sex": sex.numpy()})[0][0]
+        session.run(None, {"image": image.numpy(), "sex": sex.numpy()})[0].mean()
     )
 
 
@@ -147,7 +146,7 @@ def _openvino(one: Bare, precision: str = "f32") -> Say:
     compiled = openvino.Core().compile_model(
         model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     )
-    return lambda image, sex: float(np.ravel(compiled([image.numpy(), sex.numpy()])[0])[0])
+    return lambda image, sex: float(compiled([image.numpy(), sex.numpy()])[0].mean())
 
 
 def _openvino_bfloat16(one: Bare) -> Say:
@@ -171,7 +170,7 @@ def _exported(one: Bare) -> bytes:
 
 def _forward(network: Callable[..., Tensor], image: Tensor, sex: Tensor) -> float:
     with torch.inference_mode():
-        return float(network(image, sex))
+        return float(network(image, sex).mean())
 
 
 PLAIN = "eager"

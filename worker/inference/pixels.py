@@ -144,12 +144,17 @@ def apply_window(
     if window.function == "SIGMOID":
         steps = np.clip(-4.0 * (values - window.center) / window.width, -80.0, 80.0)
         unit = 1.0 / (1.0 + np.exp(steps))
-    else:
-        shift = 0.5 if window.function == "LINEAR" else 0.0
-        center, width = window.center - shift, window.width - 2 * shift
-        unit = np.clip((values - center) / width + 0.5, 0.0, 1.0)
-    spread: NDArray[np.float32] = unit * (possible.high - possible.low) + possible.low
-    return spread.astype(np.float32, copy=False)
+        spread: NDArray[np.float32] = unit * (possible.high - possible.low) + possible.low
+        return spread.astype(np.float32, copy=False)
+    shift = 0.5 if window.function == "LINEAR" else 0.0
+    center, width = window.center - shift, window.width - 2 * shift
+    slope, middle = (possible.high - possible.low) / width, (possible.high + possible.low) / 2
+    if (slope, center) == (1.0, middle):  # as wide as the range, as most are FOR PRESENTATION
+        return np.clip(values, possible.low, possible.high)
+    spread = values - np.float32(center)
+    spread *= np.float32(slope)
+    spread += np.float32(middle)
+    return np.clip(spread, possible.low, possible.high, out=spread)
 
 
 def invert(values: NDArray[np.float32], possible: ValueRange) -> NDArray[np.float32]:
