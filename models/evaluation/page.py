@@ -71,6 +71,11 @@ def read_curves(run: Path) -> dict[str, list[tuple[float, float]]]:
     return {name: points for name, points in curves.items() if "loss" in name or "mae" in name}
 
 
+def embedded(drawn: Mapping[str, bytes]) -> dict[str, str]:
+    """Return pictures as they stand in a page, base64, by name."""
+    return {name: base64.b64encode(one).decode() for name, one in drawn.items()}
+
+
 def _say_images(report: Report) -> str:
     words = _IMAGES[report.question.images].format(_FROM_FILES if report.are_files else "")
     return words.removesuffix(",")
@@ -90,5 +95,5 @@ def format_page(report: Report, drawn: Mapping[str, bytes]) -> str:
         images_words=_say_images(report),
         members_words=", ".join(one.name for one in report.manifest.members),
         heatmap_words=say_heatmaps(report.heatmaps),
-        pictures={name: base64.b64encode(one).decode() for name, one in drawn.items()},
+        pictures=embedded(drawn),
     )

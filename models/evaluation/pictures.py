@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.evaluation.metrics import AGE_BANDS, Outcomes
-from models.evaluation.statistics import SexScores
+from models.evaluation.statistics import Curve, SexScores
 from schemas.images import Sex
 
 GIRLS, BOYS = "#b5446e", "#2a6f97"
@@ -40,6 +40,12 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def _head(axes: Axes, title: str) -> None:
+    """Write title and legend above the picture, where they cover nothing."""
+    axes.set_title(title, loc="left")
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2)
+
+
 def _by_sex(outcomes: Outcomes) -> list[tuple[str, str, NDArray[np.bool_]]]:
     return [
         ("girls", GIRLS, outcomes.sexes == Sex.FEMALE.value),
@@ -58,8 +64,8 @@ def draw_scatter(outcomes: Outcomes) -> bytes:
     for shift in (-24, 24):
         axes.plot([0, OLDEST], [shift, OLDEST + shift], color=GREY, linewidth=0.7, linestyle=":")
     axes.set(xlim=(0, OLDEST), ylim=(0, OLDEST), aspect="equal")
-    axes.set(xlabel="label, months", ylabel="estimate, months", title="Estimate against label")
-    axes.legend(frameon=False)
+    axes.set(xlabel="label, months", ylabel="estimate, months")
+    _head(axes, "Estimate against label")
     return png(figure)
 
 
@@ -81,8 +87,7 @@ def draw_bland_altman(outcomes: Outcomes) -> bytes:
             words, (1.0, level), xycoords=("axes fraction", "data"), ha="right", va="bottom"
         )
     axes.set(xlabel="mean of estimate and label, months", ylabel="estimate less label, months")
-    axes.set_title("Bland-Altman")
-    axes.legend(frameon=False, loc="lower left")
+    _head(axes, "Bland-Altman")
     return png(figure)
 
 
@@ -109,8 +114,7 @@ def draw_error_by_age(outcomes: Outcomes) -> bytes:
     axes.set(
         xlabel="label, months (number of children in the bar)", ylabel="mean absolute error, months"
     )
-    axes.set_title("Error by age")
-    axes.legend(frameon=False)
+    _head(axes, "Error by age")
     return png(figure)
 
 
@@ -118,10 +122,12 @@ def draw_coverage(outcomes: Outcomes, *, stated: float) -> bytes:
     """Draw the share of labels inside their interval, over the estimated age."""
     figure, axes = new_figure()
     covered = (outcomes.lows <= outcomes.labels) & (outcomes.labels <= outcomes.highs)
+    shares: list[float] = []
     for place, (low, high) in enumerate(AGE_BANDS):
         inside = covered[(outcomes.ages >= low) & (outcomes.ages < high)]
         if not inside.size:
             continue
+        shares.append(float(inside.mean()))
         half = 1.96 * float(np.sqrt(stated * (1 - stated) / inside.size))
         axes.fill_between(
             [place - 0.4, place + 0.4], stated - half, min(1.0, stated + half), color="#dddddd"
@@ -137,42 +143,78 @@ def draw_coverage(outcomes: Outcomes, *, stated: float) -> bytes:
     axes.axhline(stated, color=GREY, linewidth=1)
     names = [f"{low} to {high}" for low, high in AGE_BANDS]
     axes.set_xticks(range(len(AGE_BANDS)), names, fontsize=8)
-    axes.set(xlabel="estimated age, months", ylabel="share of labels inside", ylim=(0.6, 1.01))
+    lowest = min([0.6, *(share - 0.05 for share in shares)])
+    axes.set(xlabel="estimated age, months", ylabel="share of labels inside")
+    axes.set(xlim=(-0.6, len(AGE_BANDS) - 0.4), ylim=(lowest, 1.01))
     axes.set_title(f"Coverage of the {stated:.0%} interval (grey: 95 % of bands, by chance)")
+    return png(figure)
+
+
+def _draw_roc(curves: Sequence[Curve], *, title: str, across: str, up: str) -> bytes:
+    figure, axes = new_figure(4.6, 4.6)
+    for one in curves:
+        label = f"{one.name}, AUROC {one.auroc:.3f}"
+        axes.plot(one.false_positive_rates, one.true_positive_rates, label=label)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.7, linestyle=":")
+    axes.set(xlabel=across, ylabel=up, aspect="equal", title=title)
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    return png(figure)
+
+
+def _draw_matrix(
+    confusion: Sequence[Sequence[int]], *, are: Sequence[str], told: Sequence[str], title: str
+) -> bytes:
+    """Draw how many of which were told to be what."""
+    side = 3.0 + 0.6 * len(are)
+    figure, axes = new_figure(side, side)
+    axes.grid(visible=False)
+    counts = np.array(confusion)
+    axes.imshow(counts, cmap="Blues", vmin=0)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if count > counts.max() / 2 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(told)), told, rotation=30, ha="right")
+    axes.set_yticks(range(len(are)), are)
+    axes.set_title(title)
     return png(figure)
 
 
 def draw_roc(scores: SexScores) -> bytes:
     """Draw the receiver operating characteristic of a predicted sex."""
-    figure, axes = new_figure(4.6, 4.6)
-    axes.plot(scores.false_positive_rates, scores.true_positive_rates, color=BOYS)
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.7, linestyle=":")
-    axes.set(xlabel="girls taken for boys", ylabel="boys taken for boys", aspect="equal")
-    axes.set_title(f"Sex by {scores.member}: AUROC {scores.auroc:.3f}")
-    return png(figure)
+    curve = Curve(
+        name=scores.member,
+        false_positive_rates=scores.false_positive_rates,
+        true_positive_rates=scores.true_positive_rates,
+        auroc=scores.auroc,
+    )
+    return _draw_roc([curve], title="Sex", across="girls taken for boys", up="boys taken for boys")
 
 
 def draw_confusion(scores: SexScores) -> bytes:
     """Draw how many girls and boys were taken for which."""
-    figure, axes = new_figure(4.2, 4.2)
-    axes.grid(visible=False)
-    counts = np.array(scores.confusion)
-    axes.imshow(counts, cmap="Blues")
-    for row in range(2):
-        for column in range(2):
-            dark = counts[row, column] > counts.max() / 2
-            axes.text(
-                column,
-                row,
-                str(counts[row, column]),
-                ha="center",
-                va="center",
-                color="white" if dark else "black",
-            )
-    axes.set_xticks([0, 1], ["told girl", "told boy"])
-    axes.set_yticks([0, 1], ["girl", "boy"])
-    axes.set_title(f"Sex by {scores.member}")
-    return png(figure)
+    return _draw_matrix(
+        scores.confusion,
+        are=("girl", "boy"),
+        told=("told girl", "told boy"),
+        title=f"Sex by {scores.member}",
+    )
+
+
+def draw_classes(
+    curves: Sequence[Curve], confusion: Sequence[Sequence[int]], *, classes: Sequence[str]
+) -> dict[str, bytes]:
+    """Return the curves of all classes, each against the rest, and their confusion matrix."""
+    return {
+        "roc": _draw_roc(
+            curves, title="Each class against the rest", across="false alarms", up="found"
+        ),
+        "confusion": _draw_matrix(
+            confusion,
+            are=classes,
+            told=[f"told {one}" for one in classes],
+            title="Confusion matrix",
+        ),
+    }
 
 
 def draw_curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> bytes:

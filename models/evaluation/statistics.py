@@ -47,6 +47,32 @@ def correct(ages: Numbers, sexes: NDArray[np.str_], lines: tuple[BiasLine, ...])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A receiver operating characteristic."""
+
+    name: str
+    false_positive_rates: tuple[float, ...]  #: from 0 to 1
+    true_positive_rates: tuple[float, ...]
+    auroc: float
+
+
+def trace_curve(name: str, scores: Numbers, is_positive: NDArray[np.bool_]) -> Curve:
+    """Return the curve of scores, ``(n,)``: the higher, the likelier positive."""
+    order = np.argsort(-scores, kind="stable")
+    last_of_score = np.append(np.diff(scores[order]) != 0, True)
+    hits = np.cumsum(is_positive[order])[last_of_score]
+    alarms = np.cumsum(~is_positive[order])[last_of_score]
+    hit_rates = np.append(0.0, hits / max(int(is_positive.sum()), 1))
+    alarm_rates = np.append(0.0, alarms / max(int((~is_positive).sum()), 1))
+    return Curve(
+        name=name,
+        false_positive_rates=tuple(float(one) for one in alarm_rates),
+        true_positive_rates=tuple(float(one) for one in hit_rates),
+        auroc=float(np.trapezoid(hit_rates, alarm_rates)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SexScores:
     """How well a member tells boys from girls; boys are what is looked for."""
 
@@ -74,19 +100,14 @@ def score_sex(member: str, logits: Numbers, is_boy: NDArray[np.bool_]) -> SexSco
         for told in (False, True)
     ]
     true_boys, false_boys, missed = counts[1][1], counts[0][1], counts[1][0]
-    order = np.argsort(-logits, kind="stable")
-    last_of_score = np.append(np.diff(logits[order]) != 0, True)
-    hits = np.cumsum(is_boy[order])[last_of_score]
-    alarms = np.cumsum(~is_boy[order])[last_of_score]
-    hit_rates = np.append(0.0, hits / max(int(is_boy.sum()), 1))
-    alarm_rates = np.append(0.0, alarms / max(int((~is_boy).sum()), 1))
+    curve = trace_curve(member, logits, is_boy)
     return SexScores(
         member=member,
         n=int(logits.size),
         accuracy=float(np.mean(said == is_boy)),
-        auroc=float(np.trapezoid(hit_rates, alarm_rates)),
+        auroc=curve.auroc,
         f1=2 * true_boys / max(2 * true_boys + false_boys + missed, 1),
         confusion=((counts[0][0], counts[0][1]), (counts[1][0], counts[1][1])),
-        false_positive_rates=tuple(float(one) for one in alarm_rates),
-        true_positive_rates=tuple(float(one) for one in hit_rates),
+        false_positive_rates=curve.false_positive_rates,
+        true_positive_rates=curve.true_positive_rates,
     )

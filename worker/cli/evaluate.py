@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from worker.cli.evaluate_classes import evaluate_classes
 from worker.cli.options import JsonOption
 from worker.cli.output import print_json, print_table, progress_bar, steps_in
 
@@ -75,12 +76,17 @@ def evaluate(
     """Measure a release or a run on labelled children it was not trained on.
 
     Prints the table; --out writes evaluation.html (one page, nothing fetched), predictions.csv,
-    evaluation.json and the pictures.
+    evaluation.json and the pictures. A run of classes is asked about DATA/test, or DATA/val.
 
     Examples: boneage evaluate rsna-2026.1 --robustness --out report
 
     boneage evaluate runs/lite0 --split validate --tta mirror --limit 200
     """
+    from models.evaluation.classes import is_class_run
+
+    if is_class_run(target):
+        evaluate_classes(target, data=data, limit=limit, out=out, as_json=as_json)
+        return
     from models.evaluation.report import Correction, Images, Question, as_plain, make_report
     from models.evaluation.target import Asking, opened
     from models.training.cohort import Cohort

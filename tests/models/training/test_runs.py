@@ -11,6 +11,9 @@ import timm
 import torch
 from safetensors.torch import load_file
 
+from models.evaluation.answers import ignore_progress
+from models.evaluation.classes import report_classes, write_report
+from models.evaluation.pictures import draw_classes
 from models.networks.pretrained import StartWeightsError
 from models.training.annotations import TrainingDataError
 from models.training.cohort import Cohort
@@ -240,6 +243,13 @@ def test_two_classes_in_folders_are_told_apart(tmp_path: Path) -> None:
     assert record["classes"] == ["NORMAL", "PNEUMONIA"]
     assert record["training_images"] == 24
     assert record["metrics"]["val_accuracy"] > 0.8
+    report = report_classes(str(folder.path), data=None, limit=0, progress=ignore_progress)
+    assert report.accuracy == pytest.approx(record["metrics"]["val_accuracy"], abs=1e-4)
+    assert [sum(row) for row in report.confusion] == [row.n for row in report.rows] == [12, 12]
+    drawn = draw_classes(report.curves, report.confusion, classes=report.classes)
+    page, _, table, *_ = write_report(report, drawn, tmp_path / "report")
+    assert page.read_text(encoding="utf-8").count("data:image/png;base64,") == len(drawn) == 2
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 1 + 24
 
 
 def test_a_folder_without_classes_is_named(tmp_path: Path) -> None:
