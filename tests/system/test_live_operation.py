@@ -240,6 +240,8 @@ def trauma_images(folder: Path, *, count: int, start: int = 0) -> dict[str, Path
 
 
 def test_the_trail_says_when_each_process_began_and_how_it_ended(live: Live) -> None:
+    processes = ("serve", "listen", "infer:cpu", "deliver", "schedule", "http")
+    wait_for(lambda: "inference.ready" in live.log(), limit_seconds=400)  # alone, it loads first
     began = applications(live, "process_started")
     killed = next(name for name in began if name.startswith("deliver@"))
     os.kill(int(killed.rpartition(":")[2]), signal.SIGKILL)
@@ -247,7 +249,6 @@ def test_the_trail_says_when_each_process_began_and_how_it_ended(live: Live) -> 
 
     assert live.worker.stop() == 0
 
-    processes = ("serve", "listen", "infer:cpu", "deliver", "schedule", "http")
     assert sorted(map(kind, began)) == sorted(processes)
     assert applications(live, "process_fell") == [killed]
     assert sorted(map(kind, applications(live, "process_stopped"))) == sorted(processes)

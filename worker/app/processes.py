@@ -155,10 +155,19 @@ def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> N
             deadline=timedelta(seconds=config.inference.deadline_seconds),
             refusals=config.report.refusals,
             report_technical_failures=config.report.report_technical_failures,
-            fingerprint_key=search.search_key(config),
+            fingerprint_key=_fingerprint_key(config),
         )
         with check.ending(over):
             InferenceWorker(queue, reader, root=config.storage.root, policy=policy).run(over)
+
+
+def _fingerprint_key(config: Config) -> bytes:
+    """Return the key of what retention keeps of images; without it they look changed."""
+    try:
+        return search.search_key(config)
+    except OSError as error:
+        log.warning("search.key_unreadable", errno=error.errno)
+        return b""
 
 
 def run_deliverer(live: "LiveSettings", stop: threading.Event, _device: str) -> None:
