@@ -16,7 +16,7 @@ from worker.listener.errors import (
     CertificateRefusedError,
     TooManyAssociationsError,
 )
-from worker.listener.pace import Pace, counted
+from worker.listener.pace import Pace, Repeated, counted
 from worker.logs import log
 from worker.queue.jobs import JobQueue
 
@@ -155,8 +155,14 @@ class RefusalRecord:
         """Write down why ``detail["calling_ae"]`` at ``detail["peer_address"]`` was refused."""
         calling_ae = detail.get("calling_ae", "")
         log.warning(event.replace("_", ".", 1), calling_ae=calling_ae, code=error.code)
-        key = (error.code, calling_ae, detail.get("peer_address", ""))
-        left_out = self._pace.left_out(key)
+        left_out = self._pace.left_out(
+            Repeated(
+                event=event,
+                code=error.code,
+                calling_ae=calling_ae,
+                peer_address=detail.get("peer_address", ""),
+            )
+        )
         if left_out is None:
             return
         try:
@@ -167,3 +173,7 @@ class RefusalRecord:
             )
         except Exception:  # noqa: BLE001 - nobody is let in because of it
             log.exception("association.refusal_not_audited")
+
+    def write_left_out(self, *, is_last: bool = False) -> None:
+        """Write how many were left out of the trail, as ``Pace`` does."""
+        self._pace.write_left_out(self._queue, is_last=is_last)

@@ -2,12 +2,24 @@
 
 import threading
 import time
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
+
+from worker.logs import log
+from worker.queue.jobs import JobQueue
 
 #: A peer that hammers, floods or guesses must not fill the database; the log has each time.
 WINDOW_SECONDS = 60.0
 _MOST_REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeated:
+    """What a peer does again and again: rows that differ in nothing of this are one kind."""
+
+    event: str
+    code: str
+    calling_ae: str
+    peer_address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +33,12 @@ class Pace:
     """Lets so many rows of one kind and peer pass in a minute, and counts the others."""
 
     def __init__(self, *, most: int) -> None:
-        """``most`` rows a minute for each key."""
+        """``most`` rows a minute for each kind."""
         self._most = most
-        self._windows: dict[Hashable, _Window] = {}
+        self._windows: dict[Repeated, _Window] = {}
         self._lock = threading.Lock()
 
-    def left_out(self, key: Hashable) -> int | None:
+    def left_out(self, key: Repeated) -> int | None:
         """Return how many were left out since the last row; ``None``: leave this one out, too."""
         now = time.monotonic()
         with self._lock:
@@ -42,6 +54,37 @@ class Pace:
                 return None
             self._windows[key] = replace(window, told=window.told + 1, left_out=0)
             return window.left_out
+
+    def write_left_out(self, queue: JobQueue, *, is_last: bool = False) -> None:
+        """Write what was left out of minutes that are over, though nothing more of it came.
+
+        ``is_last``: of the minutes that are not over, too, because this listener ends.
+        """
+        for kind, count in self._take_left_out(is_last=is_last).items():
+            try:
+                queue.record_event(
+                    event=kind.event,
+                    reason=kind.code,
+                    detail={
+                        "calling_ae": kind.calling_ae,
+                        "peer_address": kind.peer_address,
+                        **counted(count),
+                    },
+                )
+            except Exception:  # noqa: BLE001 - receiving goes on; the log has each of them
+                log.exception("receive.refusals_not_audited", count=count)
+
+    def _take_left_out(self, *, is_last: bool) -> dict[Repeated, int]:
+        oldest = time.monotonic() - (0 if is_last else WINDOW_SECONDS)
+        with self._lock:
+            taken = {
+                kind: window.left_out
+                for kind, window in self._windows.items()
+                if window.left_out and window.began <= oldest
+            }
+            for kind in taken:
+                self._windows[kind] = replace(self._windows[kind], left_out=0)
+            return taken
 
     def _has_place(self, now: float) -> bool:
         if len(self._windows) < _MOST_REMEMBERED:

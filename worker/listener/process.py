@@ -36,5 +36,6 @@ def run(listener: Listener, *, stop: threading.Event) -> None:
         while not stop.wait(_WATCH_SECONDS):
             if not listener.is_listening:
                 raise ListenerDiedError
+            listener.write_left_out()
     finally:
         listener.stop()

@@ -16,7 +16,7 @@ from worker.listener.errors import (
     WrongClassError,
 )
 from worker.listener.header import ObjectIdentity, is_uid, read_identity
-from worker.listener.pace import Pace, counted
+from worker.listener.pace import Pace, Repeated, counted
 from worker.listener.spool import FileMeta, IncomingFile, Spool
 from worker.logs import log
 from worker.queue.jobs import JobQueue
@@ -117,6 +117,10 @@ class Reception:
             raise SpoolWriteError(errno=ENOENT)
         return receipt
 
+    def write_left_out(self, *, is_last: bool = False) -> None:
+        """Write how many were left out of the trail, as ``Pace`` does."""
+        self._pace.write_left_out(self._queue, is_last=is_last)
+
     def _is_ours(self, identity: ObjectIdentity, meta: FileMeta) -> bool:
         if meta.sop_class_uid in _NEVER_READ and _OUR_EQUIPMENT in (
             identity.manufacturer,
@@ -131,7 +135,14 @@ class Reception:
 
     def _record(self, event: str, code: str, *, incoming: IncomingFile, origin: Origin) -> None:
         meta = incoming.meta
-        left_out = self._pace.left_out((event, code, origin.calling_ae, origin.peer_address))
+        left_out = self._pace.left_out(
+            Repeated(
+                event=event,
+                code=code,
+                calling_ae=origin.calling_ae,
+                peer_address=origin.peer_address,
+            )
+        )
         if left_out is None:
             return
         try:

@@ -174,8 +174,14 @@ class Listener:
                 break
             time.sleep(_STOP_POLL_SECONDS)
         _end_all(_associations(servers))
+        self.write_left_out(is_last=True)
         self._spool.leave()
         log.info("listener.stopped")
+
+    def write_left_out(self, *, is_last: bool = False) -> None:
+        """Write into the audit trail how much of a flood it was spared; call it now and then."""
+        self._refusals.write_left_out(is_last=is_last)
+        self._reception.write_left_out(is_last=is_last)
 
     def _application(self) -> AE:
         section = self._section
