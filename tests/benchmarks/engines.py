@@ -22,6 +22,7 @@ from tests.benchmarks.figures import Aim, Figure
 
 RELEASE = "rsna-2026.1"
 CALLS = 15
+VIEWS = 2  #: of an image that the release averages: the image and its mirror image
 SAME_ANSWER = Aim(at_most=0.05)  #: months
 Say = Callable[[Tensor, Tensor], float]
 

@@ -16,7 +16,7 @@ from models.phantom import draw_phantom
 from schemas.config import Config, IntakeSection, PeerSection
 from schemas.images import Sex
 from schemas.jobs import Arrival, JobState
-from tests.benchmarks.engines import fastest_milliseconds
+from tests.benchmarks.engines import VIEWS, fastest_milliseconds
 from tests.benchmarks.figures import Aim, Figure
 from tests.builders import another_instance, hand_radiograph
 from worker.app import databases, queues, readers
@@ -24,7 +24,6 @@ from worker.inference.worker import InferencePolicy, InferenceWorker
 from worker.queue.jobs import JobQueue
 
 IMAGES = 16
-VIEWS = 2  #: the image and its mirror image
 PACS = PeerSection(name="pacs", ae_title="PACS")
 
 
