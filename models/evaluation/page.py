@@ -18,6 +18,8 @@ _IMAGES = {
     Images.NATIVE: "at native aspect{}",
     Images.SQUASHED: "squashed to 299 by 299 pixels",
 }
+#: in the names of the metrics whose curves are drawn
+_CURVES = ("loss", "mae", "accuracy", "auroc", "f1")
 _FROM_FILES = ", read from a DICOM file as the worker reads it,"
 
 
@@ -66,9 +68,10 @@ def read_curves(run: Path) -> dict[str, list[tuple[float, float]]]:
     with path.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             for name, text in row.items():
-                if name not in ("epoch", "step") and text:
+                # a learning rate is logged by step, without its pass
+                if text and row["epoch"] and any(word in name for word in _CURVES):
                     curves.setdefault(name, []).append((float(row["epoch"]) + 1, float(text)))
-    return {name: points for name, points in curves.items() if "loss" in name or "mae" in name}
+    return curves
 
 
 def embedded(drawn: Mapping[str, bytes]) -> dict[str, str]:

@@ -231,7 +231,7 @@ def _tell(folder: "RunFolder", *, as_json: bool) -> None:
         return
     print(
         f"Run {record['recipe']['name']} is in {folder.path}: {record['passes_done']} passes, "
-        f"the best of them the {record['best_pass']}."
+        f"the best was pass {record['best_pass']}."
     )
     print_facts({name: f"{value:.3f}" for name, value in metrics.items()})
     print(f"Curves: tensorboard --logdir {folder.path}")

@@ -71,7 +71,9 @@ def test_the_curves_of_runs_are_one_picture(
         logged = tmp_path / name / "csv" / "metrics.csv"
         logged.parent.mkdir(parents=True)
         logged.write_text(
-            f"epoch,step,train_loss,val_mae_months\n0,10,0.5,\n0,20,,{error}\n", encoding="utf-8"
+            "epoch,lr-AdamW,step,train_loss,val_mae_months\n"
+            f",0.001,0,,\n0,,10,0.5,\n0,,20,,{error}\n",
+            encoding="utf-8",
         )
         (tmp_path / name / "run.json").write_text("{}", encoding="utf-8")
     out = tmp_path / "pictures"
