@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.asking import (
     MemberReading,
@@ -66,14 +67,26 @@ class Ensemble:
     """The networks of one release, asked together. Satisfies ``schemas.estimates.Estimator``."""
 
     def __init__(
-        self, release: LoadedRelease, *, compiled: Sequence[OpenVinoMember] | None = None
+        self,
+        release: LoadedRelease,
+        *,
+        compiled: Sequence[OpenVinoMember] | None = None,
+        empty_maps: Sequence[Tensor | None] = (),
     ) -> None:
-        """``compiled``: the members in another engine, in order; None: PyTorch runs them."""
+        """Join what is needed.
+
+        Args:
+            release: verified and loaded.
+            compiled: the members in another engine, in order; None: PyTorch runs them.
+            empty_maps: their maps of an empty exposure, where they are known already.
+        """
         self._loaded = release
         self._manifest = release.manifest
         self._rule = release.manifest.preprocessing
         self._compiled = compiled
-        self.empty_maps = tuple(empty_of(member, self._rule) for member in release.members)
+        self.empty_maps = tuple(
+            empty_maps or (empty_of(member, self._rule) for member in release.members)
+        )
 
     @property
     def release(self) -> ReleaseIdentity:
@@ -102,7 +115,7 @@ class Ensemble:
 
     def compiled_by(self, members: Sequence[OpenVinoMember]) -> "Ensemble":
         """Return the same release, read by its members in another engine."""
-        return Ensemble(self._loaded, compiled=members)
+        return Ensemble(self._loaded, compiled=members, empty_maps=self.empty_maps)
 
     def with_manifest(self, manifest: Manifest) -> "Ensemble":
         """Return the same networks, asked as another manifest says."""
