@@ -10,14 +10,15 @@ import fcntl
 import mmap
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 #: one write to the disk; as much memory as an object takes while it arrives
-STEP_BYTES: Final = 256 * 1024
+STEP_BYTES: Final = 512 * 1024
 #: O_DIRECT wants places and lengths in whole blocks of the disk, which have 512 or 4096 bytes
 _BLOCK_BYTES: Final = 4096
-#: populated: sixty-four page faults less for each object
+#: populated: a hundred and twenty-eight page faults less for each object
 _MEMORY: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
 
 
@@ -27,15 +28,19 @@ class DirectFile:
     Threads may fill and close it: it is not written after it was closed.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Make the file.
+    def __init__(
+        self, path: Path, *, head: bytes = b"", on_step: Callable[[memoryview], object]
+    ) -> None:
+        """Make the file; what comes behind its ``head`` is shown to ``on_step`` as well.
 
         Raises:
             OSError: it is there already, or cannot be made.
         """
         self._lock = threading.Lock()
         self._buffer = memoryview(mmap.mmap(-1, STEP_BYTES, flags=_MEMORY))
-        self._filled = 0
+        self._buffer[: len(head)] = head
+        self._filled = self._shown = len(head)
+        self._on_step = on_step
         self._file = path.open("xb", buffering=0)
         self._is_direct = False
         self._switch(is_direct=True)
@@ -53,9 +58,10 @@ class DirectFile:
         """
         self._filled += count
         if self._filled == STEP_BYTES:
+            self._show()
             with self._lock:
                 self._write(self._buffer)
-            self._filled = 0
+            self._filled = self._shown = 0
 
     def close(self) -> None:
         """Write the rest and close the file; it is not flushed to the disk yet.
@@ -63,6 +69,7 @@ class DirectFile:
         Raises:
             OSError: the disk refused; the file is closed all the same.
         """
+        self._show()
         with self._lock:
             if self._file.closed:
                 return
@@ -80,6 +87,10 @@ class DirectFile:
         """
         with self._lock:
             self._file.close()
+
+    def _show(self) -> None:
+        self._on_step(self._buffer[self._shown : self._filled])
+        self._shown = self._filled
 
     def _write(self, view: memoryview) -> None:
         while view and not self._file.closed:

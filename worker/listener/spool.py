@@ -137,12 +137,9 @@ class IncomingFile:
         self._file: DirectFile | None = None
         self._drain: memoryview | None = None
         try:
-            self._file = DirectFile(path)
+            self._file = DirectFile(path, head=head, on_step=self._sha256.update)
         except OSError as error:
             self._give_up(SpoolWriteError(errno=error.errno))
-            return
-        self._file.room[: len(head)] = head
-        self._file.advance(len(head))
 
     @property
     def name(self) -> str:
@@ -179,10 +176,8 @@ class IncomingFile:
         if self.size_bytes > self._limit_bytes:
             self._give_up(TooLargeError(limit_bytes=self._limit_bytes))
             return
-        arrived = file.room[:count]
-        self._sha256.update(arrived)
         if len(self.front) < _FRONT_BYTES:
-            self.front += arrived[: _FRONT_BYTES - len(self.front)]
+            self.front += file.room[: min(count, _FRONT_BYTES - len(self.front))]
         try:
             file.advance(count)
         except OSError as error:

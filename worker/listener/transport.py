@@ -36,6 +36,8 @@ LONGEST_REQUEST_BYTES = 256 * 1024
 #: Command sets have a few hundred bytes; this bounds what is gathered in memory.
 _LONGEST_COMMAND_BYTES = 1024 * 1024
 _READ_STEP_BYTES = 256 * 1024
+_AHEAD_BYTES = 12  # heads of a PDU and of its first item: no more is known to come
+READY_FOR_TRANSFER = "Sta6"  #: PS3.8 table 9-5: the association is established
 _LAST_OF_DATA_SET = 0x02  #: message control header, PS3.8 E.2
 #: how soon an association looks at its timers, or sees that it shall end, where nobody tells it
 _LOOK_SECONDS = 0.1
@@ -78,6 +80,7 @@ class GuardedReader:
         self._on_too_slow = on_too_slow
 
         self._peeked = bytearray()  # seen, but not taken
+        self._ahead = memoryview(bytearray(_AHEAD_BYTES))
         self._patience: float | None = None  # the time-out of the socket, as we set it last
         self._deadline = math.inf  # of the PDU that is arriving
 
@@ -102,8 +105,7 @@ class GuardedReader:
             OversizePduError: more than any PDU needs.
             SlowPduError: they did not come in time.
         """
-        is_open = self._association.is_established
-        if nr_bytes > (LONGEST_PDU_BYTES if is_open else LONGEST_REQUEST_BYTES):
+        if nr_bytes > (LONGEST_PDU_BYTES if self._is_open() else LONGEST_REQUEST_BYTES):
             log.warning("association.oversize_pdu", size_bytes=nr_bytes)
             raise OversizePduError(nr_bytes)
         received = bytearray(nr_bytes)
@@ -138,17 +140,24 @@ class GuardedReader:
         """Take what was seen, so that what comes behind it is next."""
         self._peeked.clear()
 
-    def take_into(self, view: memoryview) -> int:
-        """Put the next bytes of the PDU that was begun into ``view``; return how many.
+    def take_into(self, room: memoryview, *, left: int) -> int:
+        """Put into ``room`` what has come of the ``left`` last bytes of a PDU; return how many.
+
+        Of the head behind them, what has come is kept for ``peek``.
 
         Raises:
             SlowPduError: none came in time.
             ConnectionError: the peer closed inside the PDU.
         """
-        taken = self._take(view)
+        views = [room[:left]]
+        if len(room) >= left and not isinstance(self._connection, ssl.SSLSocket):
+            views.append(self._ahead)
+        taken = self._take(*views)
         if not taken:
             raise ConnectionResetError
-        return taken
+        if taken > left:
+            self._peeked += self._ahead[: taken - left]
+        return min(taken, left)
 
     def _begin(self) -> None:
         """Give what begins now its deadline."""
@@ -156,7 +165,7 @@ class GuardedReader:
         end = provider.message_ends_at if isinstance(provider, SpoolingProvider) else None
         self._deadline = min(end or math.inf, time.monotonic() + self._limit_seconds())
 
-    def _take(self, view: memoryview) -> int:
+    def _take(self, *views: memoryview) -> int:
         try:
             while True:
                 left = self._deadline - time.monotonic()
@@ -164,7 +173,9 @@ class GuardedReader:
                     raise SlowPduError
                 self._be_patient(left)
                 with contextlib.suppress(TimeoutError):  # it may have been a little too early
-                    return self._connection.recv_into(view)
+                    if len(views) == 1:
+                        return self._connection.recv_into(views[0])
+                    return self._connection.recvmsg_into(views)[0]
         except TimeoutError:
             self._on_too_slow(self._association)
             raise
@@ -178,9 +189,16 @@ class GuardedReader:
 
     def _limit_seconds(self) -> float:
         association = self._association
-        is_open = association.is_established
-        limit = association.network_timeout if is_open else association.acse_timeout
+        limit = association.network_timeout if self._is_open() else association.acse_timeout
         return float(limit or 60)
+
+    def _is_open(self) -> bool:
+        """Say whether the peer was let in; it may send before the other thread has noted that."""
+        association = self._association
+        return (
+            association.is_established
+            or association.dul.state_machine.current_state == READY_FOR_TRANSFER
+        )
 
 
 def _is_other_or_short(head: bytearray, *, count: int, kind: int) -> bool:

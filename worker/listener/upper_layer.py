@@ -10,9 +10,11 @@ something to do; and it makes a primitive, two objects, an event and five copies
 Everything else, and a PDU with more than one fragment, goes pynetdicom's own way, whole.
 """
 
+import contextlib
+import os
 import queue
 import select
-import socket
+import sys
 from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final
@@ -21,11 +23,15 @@ from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 
 from worker.listener.spool import IncomingFile
-from worker.listener.transport import LONGEST_PDU_BYTES, GuardedReader, SpoolingProvider
+from worker.listener.transport import (
+    LONGEST_PDU_BYTES,
+    READY_FOR_TRANSFER,
+    GuardedReader,
+    SpoolingProvider,
+)
 
 #: how soon a thread looks at its timers, or sees that it shall end, where nobody wakes it
 _LOOK_SECONDS: Final = 0.1
-_TRANSFER = "Sta6"  #: PS3.8 table 9-5: association established and ready for data transfer
 #: Before the transport is open, or while it is being closed; pynetdicom's polling is kept there.
 _WITHOUT_PEER: Final = frozenset({"Sta1", "Sta4", "Sta13"})
 
@@ -35,6 +41,7 @@ _HEAD: Final = Struct(">BxLLBB")
 _P_DATA_TF: Final = 0x04
 _ITEM_HEAD_BYTES: Final = 6  #: length, context and control header, of which the last two count
 _IS_COMMAND, _IS_LAST = 0x01, 0x02
+_ONE: Final = (1).to_bytes(8, sys.byteorder)  # what eventfd takes
 
 
 class SpoolingUpperLayer(DULServiceProvider):
@@ -50,17 +57,15 @@ class SpoolingUpperLayer(DULServiceProvider):
         self.to_user_queue = _TellingQueue(lambda: provider.msg_queue.put((None, None)))
         self._reader = reader
         self._provider = provider
-        self._sleeping, self._waking = socket.socketpair()
-        for end in (self._sleeping, self._waking):
-            end.settimeout(0)
+        alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._alarm = os.fdopen(alarm, "r+b", buffering=0)
 
     def run_reactor(self) -> None:
         """Run until the association is over."""
         try:
             super().run_reactor()
         finally:
-            self._sleeping.close()
-            self._waking.close()
+            self._alarm.close()
 
     def send_pdu(self, primitive: Any) -> None:  # noqa: ANN401 - as pynetdicom has it
         """Have a primitive sent, now."""
@@ -79,10 +84,8 @@ class SpoolingUpperLayer(DULServiceProvider):
         return super().stop_dul()
 
     def _wake(self) -> None:
-        try:
-            self._waking.send(b"\0")
-        except OSError:  # it is awake for long, or over
-            return
+        with contextlib.suppress(ValueError):  # closed: it is over
+            self._alarm.write(_ONE)
 
     def _is_transport_event(self) -> bool:
         """Wait for something to do; ``True``: the peer sent something, and it was taken in."""
@@ -92,7 +95,7 @@ class SpoolingUpperLayer(DULServiceProvider):
         if not self._peer_sends():
             self._process_recv_primitive()  # what woke us, if it did
             return False
-        if state != _TRANSFER or not self._stream():
+        if state != READY_FOR_TRANSFER or not self._stream():
             self._read_pdu_data()
         return True
 
@@ -106,11 +109,11 @@ class SpoolingUpperLayer(DULServiceProvider):
             return False
         poll = select.poll()
         poll.register(connection, select.POLLIN)
-        poll.register(self._sleeping, select.POLLIN)
+        poll.register(self._alarm, select.POLLIN)
         has_event = not self.event_queue.empty()
         woken = [number for number, _ in poll.poll(0 if has_event else 1000 * _LOOK_SECONDS)]
-        if self._sleeping.fileno() in woken:
-            self._sleeping.recv(4096)
+        if self._alarm.fileno() in woken:
+            self._alarm.read(len(_ONE))
         return connection in woken
 
     def _stream(self) -> bool:
@@ -152,7 +155,7 @@ class SpoolingUpperLayer(DULServiceProvider):
         self._reader.forget()
         left = item_length - 2
         while left:
-            taken = self._reader.take_into(incoming.room[:left])
+            taken = self._reader.take_into(incoming.room, left=left)
             incoming.advance(taken)
             left -= taken
         self._provider.fragment_taken(context_id, is_last=bool(control & _IS_LAST))

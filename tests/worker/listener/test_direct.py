@@ -12,7 +12,8 @@ BLOCK = 4096
 
 
 def write(path: Path, content: bytes, *, step: int) -> None:
-    file = DirectFile(path)
+    shown = bytearray()
+    file = DirectFile(path, head=b"head", on_step=shown.extend)
     left = memoryview(content)
     while left:
         count = min(len(file.room), len(left), step)
@@ -20,6 +21,7 @@ def write(path: Path, content: bytes, *, step: int) -> None:
         file.advance(count)
         left = left[count:]
     file.close()
+    assert shown == content
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,7 @@ def test_a_file_holds_what_was_put_in_whatever_its_size(
 ) -> None:
     content = os.urandom(size)
     write(tmp_path / "file", content, step=step)
-    assert (tmp_path / "file").read_bytes() == content
+    assert (tmp_path / "file").read_bytes() == b"head" + content
 
 
 def test_a_file_system_without_direct_writes_is_written_through_its_cache(
@@ -47,7 +49,7 @@ def test_a_file_system_without_direct_writes_is_written_through_its_cache(
     monkeypatch.setattr(fcntl, "fcntl", refuse)
     content = os.urandom(STEP_BYTES + 5000)
     write(tmp_path / "file", content, step=STEP_BYTES)
-    assert (tmp_path / "file").read_bytes() == content
+    assert (tmp_path / "file").read_bytes() == b"head" + content
 
 
 def test_a_disk_with_longer_blocks_is_written_through_the_cache(
@@ -56,11 +58,11 @@ def test_a_disk_with_longer_blocks_is_written_through_the_cache(
     monkeypatch.setattr(direct, "_BLOCK_BYTES", 1)  # as if this disk had longer ones than we think
     content = os.urandom(STEP_BYTES + 5001)
     write(tmp_path / "file", content, step=STEP_BYTES)
-    assert (tmp_path / "file").read_bytes() == content
+    assert (tmp_path / "file").read_bytes() == b"head" + content
 
 
 def test_a_file_that_was_closed_by_another_thread_is_not_written_any_more(tmp_path: Path) -> None:
-    file = DirectFile(tmp_path / "file")
+    file = DirectFile(tmp_path / "file", on_step=bytes)
     file.abandon()
     file.advance(len(file.room))
     file.close()
@@ -70,5 +72,5 @@ def test_a_file_that_was_closed_by_another_thread_is_not_written_any_more(tmp_pa
 def test_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"first")
     with pytest.raises(FileExistsError):
-        DirectFile(tmp_path / "file")
+        DirectFile(tmp_path / "file", on_step=bytes)
     assert (tmp_path / "file").read_bytes() == b"first"
