@@ -21,6 +21,15 @@ class PreprocessingRule(_Strict):
     min_contrast: float = Field(ge=0)  #: least percentile range as a share of the full range
     mean: float = 0.5  #: network input = (unit - mean) / scale
     scale: float = 0.5
+    #: the median of the hand, which a power of the values brings it to; None, and then not written
+    #: down: as it comes
+    hand_tone: float | None = Field(
+        default=None, gt=0.2, lt=0.9, exclude_if=lambda value: value is None
+    )
+
+    def with_tone(self, hand_tone: float) -> "PreprocessingRule":
+        """Return the rule with another tone of the hand, checked."""
+        return PreprocessingRule.model_validate(self.model_dump() | {"hand_tone": hand_tone})
 
 
 class Subtraction(StrEnum):

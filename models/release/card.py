@@ -8,6 +8,10 @@ from pathlib import Path
 from schemas.releases import HeatmapMeasures, Manifest, MetricRow, TrainingRecord
 
 _UNKNOWN = "not written down"
+#: share of a heatmap's months that should lie inside the hand
+INSIDE_AIM = 0.95
+#: rank correlation with randomised weights from which the card says what that means
+PLACE_SHOWS = 0.5
 _CARD = """\
 # {name}, version {version}
 
@@ -18,10 +22,11 @@ _CARD = """\
 ## What it is
 
 {member_count} network(s) look at the same picture, squashed to {working} by {working} pixels and
-scaled between the percentiles {low} and {high} of the exposed area. Each gives months; the estimate
-is their mean. They are told the patient's sex. "views" are what a network's months are averaged
-over: "mirror" is the picture and its mirror image. A recipe (`models/recipes`) with `warm_start`
-went on from another member: such members err alike more than strangers would.
+scaled between the percentiles {low} and {high} of the exposed area{tone}.
+Each gives months; the estimate is their mean. They are told the patient's sex. "views" are what a
+network's months are averaged over: "mirror" is the picture and its mirror image. A recipe
+(`models/recipes`) with `warm_start` went on from another member: such members err alike more than
+strangers would.
 
 | member | architecture | input | views | recipe | error while training (validate part) |
 | --- | --- | ---: | --- | --- | ---: |
@@ -200,13 +205,19 @@ def _format_changes(manifest: Manifest) -> str:
     )
 
 
+def _shown_through(similarity: float) -> str:
+    if similarity > PLACE_SHOWS:
+        return ": where the hand lies shows through."
+    return "."
+
+
 def say_heatmaps(found: HeatmapMeasures | None) -> str:
     """Return what was measured on the heatmaps, in sentences."""
     if found is None:
         return "Nobody has measured the heatmaps of this release."
     inside = (
         f"On {found.n} test children {found.inside_hand:.0%} of the absolute months lie in the "
-        f"hand, which covers {found.hand_area:.0%} of the image."
+        f"hand (aim: {INSIDE_AIM:.0%}), which covers {found.hand_area:.0%} of the image."
     )
     words = [inside]
     if found.inside_regions is not None and found.regions_area is not None:
@@ -216,8 +227,9 @@ def say_heatmaps(found: HeatmapMeasures | None) -> str:
         )
     if found.randomised_similarity is not None:
         words.append(
-            "With randomised weights the map is another one: rank correlation "
-            f"{found.randomised_similarity:.2f} (1 would mean that it shows the image alone)."
+            "With randomised weights the fields keep their order with a rank correlation of "
+            f"{found.randomised_similarity:.2f} (0: the weights alone decide; 1: the image alone)"
+            + _shown_through(found.randomised_similarity)
         )
     if found.marker_share is not None and found.border_share is not None:
         words.append(
@@ -229,7 +241,7 @@ def say_heatmaps(found: HeatmapMeasures | None) -> str:
 
 def format_card(manifest: Manifest) -> str:
     """Return the card of a measured release as Markdown."""
-    clip = manifest.preprocessing.clip_percent
+    clip, tone = manifest.preprocessing.clip_percent, manifest.preprocessing.hand_tone
     return _CARD.format(
         name=manifest.name,
         version=manifest.version,
@@ -238,6 +250,7 @@ def format_card(manifest: Manifest) -> str:
         member_count=len(manifest.members),
         working=manifest.preprocessing.working_size,
         low=f"{clip:g}",
+        tone="" if tone is None else f", the median of the hand brought to {tone:g} by a power",
         high=f"{100 - clip:g}",
         members=_format_members(manifest),
         training=_format_training(manifest),

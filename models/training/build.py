@@ -253,6 +253,7 @@ class NewRelease:
     version: str = "1"
     gate: Path | None = None  #: folder of a trained gate; None: the simple bounds alone
     averaging: Averaging = Averaging.MIRROR
+    hand_tone: float | None = None  #: as in ``PreprocessingRule``; members are not trained with it
     releases: Path = RELEASES  #: where the folder is put
 
 
@@ -263,7 +264,8 @@ def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> P
         RunMismatchError: the runs do not belong together.
     """
     read = _read_runs(runs, cohort)
-    rule = PreprocessingRule.model_validate(read[0].record["preprocessing"])
+    trained = PreprocessingRule.model_validate(read[0].record["preprocessing"])
+    rule = trained if new.hand_tone is None else trained.with_tone(new.hand_tone)
     draft = new.releases / f".{new.name}.part"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -343,6 +345,7 @@ def main() -> None:
     parser.add_argument(
         "--averaging", type=Averaging, choices=list(Averaging), default=Averaging.MIRROR
     )
+    parser.add_argument("--hand-tone", type=float, help="median of the hand, 0 to 1")
     parser.add_argument("--releases", type=Path, default=RELEASES)
     parser.add_argument("--data", type=Path, default=default_data())
     parser.add_argument("--cache", type=Path, help="folder that keeps what the members said")
@@ -355,6 +358,7 @@ def main() -> None:
             version=given.version,
             gate=given.gate,
             averaging=given.averaging,
+            hand_tone=given.hand_tone,
             releases=given.releases,
         ),
         given.runs,

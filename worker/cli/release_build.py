@@ -27,6 +27,16 @@ def build(
         Literal["none", "mirror", "five_crops"],
         typer.Option("--averaging", help="Views that each member's months are averaged over."),
     ] = "mirror",
+    hand_tone: Annotated[
+        float | None,
+        typer.Option(
+            "--hand-tone",
+            min=0.3,
+            max=0.8,
+            help="Bring the median of each hand to this tone, from 0 (air) to 1 (bone), before any "
+            "network sees it. Default: read it as it comes.",
+        ),
+    ] = None,
     into: Annotated[
         Path | None,
         typer.Option("--into", metavar="DIR", help="Where it is put. Default: the releases here."),
@@ -74,6 +84,7 @@ def build(
                 version=version,
                 gate=gate,
                 averaging=Averaging(averaging),
+                hand_tone=hand_tone,
                 releases=into or RELEASES,
             ),
             runs,
