@@ -69,7 +69,8 @@ def read_curves(run: Path) -> dict[str, list[tuple[float, float]]]:
         for row in csv.DictReader(lines):
             for name, text in row.items():
                 # a learning rate is logged by step, without its pass
-                if text and row["epoch"] and any(word in name for word in _CURVES):
+                is_drawn = any(word in name for word in _CURVES) and not name.endswith("_step")
+                if text and row["epoch"] and is_drawn:
                     curves.setdefault(name, []).append((float(row["epoch"]) + 1, float(text)))
     return curves
 

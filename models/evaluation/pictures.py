@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from models.evaluation.metrics import AGE_BANDS, Outcomes
@@ -223,13 +224,15 @@ def draw_curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]
     figure = Figure(figsize=(6.4, 2.9 * max(len(metrics), 1)), layout="constrained")
     panels = np.atleast_1d(figure.subplots(max(len(metrics), 1), sharex=True))
     for axes, metric in zip(panels, metrics, strict=False):
-        for run, known in curves.items():
+        for number, (run, known) in enumerate(curves.items()):
             if metric in known:
                 points = np.array(known[metric])
-                axes.plot(points[:, 0], points[:, 1], marker="o", markersize=3, label=run)
+                style = {"color": f"C{number}", "marker": "o", "markersize": 3.0, "label": run}
+                axes.plot(points[:, 0], points[:, 1], **style)
         axes.set_ylabel(metric.replace("_", " "))
         axes.grid(visible=True, color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
     panels[-1].set_xlabel("pass")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return png(figure)
