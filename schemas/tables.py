@@ -170,6 +170,7 @@ class Job(Table):
         CheckConstraint("vanished >= 0", name="vanished"),
         Index(None, "state", "rank_at", "id"),
         Index(None, "received_at"),
+        Index(None, "reception_id"),
         {"sqlite_autoincrement": True},
     )
 
@@ -201,6 +202,7 @@ class Result(Table):
     __table_args__ = (
         UniqueConstraint("job_id", "revision"),
         CheckConstraint("revision >= 1", name="revision"),
+        Index(None, "reception_id"),
         Index(
             "ix_results_drift",
             "sex",
