@@ -47,6 +47,10 @@ class Images(StrEnum):
     SQUASHED = "squashed"  #: the copies of 299 by 299 pixels
 
 
+#: before the names of the bands of the estimate
+_PREFIXES = {Images.CLINIC: CLINICAL_PREFIX, Images.NATIVE: "", Images.SQUASHED: ""}
+
+
 class Correction(StrEnum):
     """Whose expected error is taken from the estimates."""
 
@@ -238,7 +242,7 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
         outcomes=outcomes,
         rows=tuple(measure_groups(outcomes, resamples=question.resamples)),
         members=tuple(member_rows(answers)),
-        bands=tuple(measure_bands(outcomes, prefix=CLINICAL_PREFIX)),
+        bands=tuple(measure_bands(outcomes, prefix=_PREFIXES[question.images])),
         pearson=pearson(outcomes.labels, outcomes.ages),
         bias=bias,
         is_corrected=is_corrected,
