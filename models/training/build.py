@@ -81,10 +81,14 @@ class RunMismatchError(PermanentError):
 
     code = "release.runs"
 
-    def __init__(self, *, problem: str) -> None:
+    def __init__(
+        self,
+        *,
+        problem: str,
+        mend: str = "Train them with one data folder, split and preprocessing rule.",
+    ) -> None:
         super().__init__(
-            f"These runs cannot make a release: {problem}. Nothing was written. "
-            "Train them with one data folder, split and preprocessing rule."
+            f"These runs cannot make a release: {problem}. Nothing was written. {mend}"
         )
 
 
@@ -103,7 +107,10 @@ def _read_runs(paths: Sequence[Path], cohort: Cohort) -> list[_Run]:
         runs.append(_Run(folder=folder, record=folder.read_record()))
     for run in runs:
         if unfit := _unfit(run):
-            raise RunMismatchError(problem=f"{run.folder.path} {unfit}")
+            raise RunMismatchError(
+                problem=f"{run.folder.path} {unfit}",
+                mend="What it reached stands in its run.json, and `boneage plot` draws its curves.",
+            )
     for key in ("preprocessing", "split_sha256", "training_data_sha256"):
         if len({json.dumps(run.record[key]) for run in runs}) != 1:
             raise RunMismatchError(problem=f"they differ in {key}")

@@ -20,7 +20,6 @@ UNFIT = {
     '{"images": {"fourier": "parts"}}': "reads spectra",
     '{"images": {"range": "header"}}': "wants the bits stored",
     '{"preprocessing": {"framing": "pad", "scaling": "unit", "use_mask": true}}': "wants masks",
-    '{"head": {"sex": "only"}}': "predicts the sex, and no age",
     '{"task": "classes"}': "predicts classes",
 }
 
@@ -83,15 +82,23 @@ def test_a_release_that_is_there_is_not_replaced_unasked(
 
 @pytest.mark.parametrize(("recipe", "why"), UNFIT.items(), ids=list(UNFIT.values()))
 def test_a_run_that_cannot_be_served_is_refused_in_words(
-    recipe: str, why: str, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: str,
+    why: str,
+    run: RunFolder,
+    cohort: Cohort,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run, into = tmp_path / "run", tmp_path / "releases"
-    run.mkdir()
-    (run / "member.safetensors").touch()
-    record = {"recipe": {"architecture": "resnet10t", "name": "r"} | json.loads(recipe)}
-    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    unfit, into = tmp_path / "run", tmp_path / "releases"
+    unfit.mkdir()
+    (unfit / "member.safetensors").touch()
+    record = run.read_record()
+    for key, value in json.loads(recipe).items():
+        before = record["recipe"].get(key)
+        record["recipe"][key] = before | value if isinstance(before, dict) else value
+    (unfit / "run.json").write_text(json.dumps(record), encoding="utf-8")
 
-    code, _, said = ended(cohort, ["unfit", str(run), "--into", str(into)], capsys)
+    code, _, said = ended(cohort, ["unfit", str(unfit), "--into", str(into)], capsys)
 
     assert code == 1
     assert why in said
