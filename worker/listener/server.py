@@ -164,6 +164,9 @@ class SpoolingServer(ThreadedAssociationServer):
             raise HandshakeError(found=reason_of(error)) from error
         with self._lock:
             self._opening[connection] = self._opening.pop(request, "")
+            if self._is_closed:  # while it was wrapped: `server_close` could not see it
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
         try:
             connection.settimeout(self.ae.acse_timeout)
             connection.do_handshake()
