@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import sys
 from collections.abc import Sequence
 
 #: Objects made before the youngest are looked at. Python's 700 makes imports a tenth slower; of
@@ -16,10 +17,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     at the end the process goes as a whole.
     """
     gc.set_threshold(_COLLECT_AFTER)
-    atexit.register(gc.freeze)
+    atexit.register(_leave_garbage)
     from worker.cli.application import main as run
 
     run(arguments)
+
+
+def _leave_garbage() -> None:
+    """Spare a small command its last collection; the libraries under torch count what is left."""
+    if "torch" not in sys.modules:
+        gc.freeze()
 
 
 __all__ = ["main"]

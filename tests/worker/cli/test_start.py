@@ -27,3 +27,17 @@ except SystemExit as ended:
     )
 
     assert ended.stdout.splitlines()[-1] == "0 []", ended.stdout + ended.stderr
+
+
+def test_a_command_that_loads_networks_ends_without_a_word_of_their_libraries() -> None:
+    program = """
+import models.ensemble
+from worker.cli import main
+main(["release", "list"])
+"""
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
