@@ -1,8 +1,13 @@
-"""Print what `pyproject.toml` asks for, one requirement a line: the layer that seldom changes."""
+"""Print what `pyproject.toml` asks for, one requirement a line: the layer that seldom changes.
+
+What stands behind the file names extras: `dependencies.py pyproject.toml fast`.
+"""
 
 import sys
 import tomllib
 from pathlib import Path
 
-with Path(sys.argv[1]).open("rb") as file:
-    print("\n".join(tomllib.load(file)["project"]["dependencies"]))
+file, *extras = sys.argv[1:]
+project = tomllib.loads(Path(file).read_text(encoding="utf-8"))["project"]
+wanted = [project["optional-dependencies"][extra] for extra in extras]
+print("\n".join(sum(wanted, project["dependencies"])))

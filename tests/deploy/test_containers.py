@@ -44,6 +44,17 @@ def test_the_layer_of_dependencies_is_that_of_the_package() -> None:
     assert code == 0
     assert "pynetdicom" in printed
     assert "pytest" not in printed
+    assert "openvino" not in printed
+
+
+def test_an_image_for_processors_has_the_fast_engine() -> None:
+    script = DEPLOY / "docker" / "dependencies.py"
+    code, printed = told([sys.executable, script, DEPLOY.parent / "pyproject.toml", "fast"])
+
+    assert code == 0
+    assert "openvino" in printed
+    assert "pynetdicom" in printed
+    assert 'if [ "$VARIANT" = cpu ]; then set -- fast; fi' in DOCKERFILE.read_text()
 
 
 def test_a_worker_that_does_not_answer_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
