@@ -15,6 +15,7 @@ from schemas.errors import AuditAnchorError
 from schemas.inquiries import EventFilter
 from schemas.retention import Tombstone
 from worker.cli.audit_filters import with_event_filters
+from worker.cli.jobs_story import what
 from worker.cli.options import ConfigOption, JsonOption, settings
 from worker.cli.output import local_time, print_facts, print_json, print_table, progress_bar
 
@@ -52,7 +53,7 @@ def list_events(
                 local_time(event.at),
                 "" if event.job_id is None else str(event.job_id),
                 event.actor,
-                event.event,
+                what(event),
                 event.after.value if event.after else "",
                 event.reason,
             )

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from schemas.inquiries import ReceptionView
-from schemas.jobs import DestinationView, JobEvent, JobState, JobView, OutboxState
+from schemas.jobs import (
+    DestinationView,
+    JobEvent,
+    JobState,
+    JobView,
+    OutboxState,
+    Outcome,
+)
 from worker.cli.output import local_time, print_facts, print_table
 
 JOB_COLUMNS = ("JOB", "STATE", "BONE AGE", "SEX", "FROM", "RECEIVED", "WHY")
@@ -41,6 +48,8 @@ def job_row(job: JobView, *, is_quarantined: bool = False) -> tuple[str, ...]:
 def bone_age(job: JobView) -> str:
     """Return the number with its interval, or what was found instead; of an earlier round: so."""
     if job.bone_age_months is None:
+        if job.outcome is Outcome.ESTIMATED:
+            return "sex unknown: both values in the report"
         return job.outcome.value if job.outcome else ""
     before = "" if job.is_result_current else "before: "
     if job.interval_months is None:
@@ -99,11 +108,17 @@ def print_story(
     print_table(
         ("WHEN", "WHO", "EVENT", "STATE AFTER", "WHY"),
         [
-            (local_time(event.at), event.actor, event.event, event.after or "", event.reason)
+            (local_time(event.at), event.actor, what(event), event.after or "", event.reason)
             for event in events
         ],
         none="No events.",
     )
+
+
+def what(event: JobEvent) -> str:
+    """Return the name of an event, and of which object and destination it speaks."""
+    words = (event.event, event.detail.get("kind"), event.detail.get("destination"))
+    return " ".join(str(word) for word in words if word)
 
 
 def destination_row(one: DestinationView) -> tuple[str, ...]:

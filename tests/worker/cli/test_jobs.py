@@ -123,6 +123,7 @@ def test_a_job_is_shown_with_its_whole_story(room: Room, run: Run) -> None:
     assert "estimate 12 ms" in shown
     assert "2.25.2.1.1" in shown
     assert shown.count("0x0000") == 2
+    assert "sent SR" in shown
 
 
 def test_many_are_requeued_by_a_filter(room: Room, run: Run) -> None:
