@@ -116,8 +116,11 @@ def probe_peers(
             print_facts(
                 {"Peer": str(record["peer"]), "C-ECHO": str(record["status"] or "no answer")}
                 | record["accepted"]
-                | {"Lacks": "; ".join(record["lacks"]) or "nothing"}
-                | ({"Error": str(record["error"])} if record["error"] else {})
+                | (
+                    {"Error": str(record["error"])}
+                    if record["error"]
+                    else {"Lacks": "; ".join(record["lacks"]) or "nothing"}
+                )
             )
             print()
     if any(one["error"] or one["lacks"] for one in records):
