@@ -271,8 +271,9 @@ def backup(engine: Engine, folder: Path) -> Path:
     """
     if engine.dialect.name != "sqlite":
         raise BackupUnsupportedError(backend=engine.dialect.name)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = folder / f".{uuid.uuid4().hex}.part"
+    beside.touch(mode=0o600, exist_ok=False)  # for our eyes, whatever umask the operator has
     try:
         stamp = _copy_sqlite(engine, beside)
         path = folder / f"boneage-{stamp}.sqlite"

@@ -70,7 +70,7 @@ def _copy_aside(path: Path, folder: Path) -> Path | None:
     """Keep the files of the old database, byte by byte: damaged ones are evidence."""
     if not path.exists():
         return None
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y%m%dT%H%M%S")  # noqa: DTZ006 - a name
     old = folder / f"replaced-{stamp}-{uuid.uuid4().hex[:8]}.sqlite"
     for suffix in ("", *_SIDE_FILES):
@@ -94,6 +94,7 @@ def _replace_content(path: Path, backup: Path) -> None:
 
 def _replace_file(path: Path, backup: Path) -> None:
     beside = path.with_name(f".{uuid.uuid4().hex}.part")
+    beside.touch(mode=0o600, exist_ok=False)
     shutil.copyfile(backup, beside)
     for suffix in _SIDE_FILES:  # they belong to the old file, and would spoil the new one
         path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)

@@ -228,6 +228,7 @@ def test_a_backup_is_a_whole_database(sqlite_engine: Engine, tmp_path: Path) -> 
     path = backup(sqlite_engine, tmp_path / "backups")
 
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
     copy = open_engine(f"sqlite:///{path}")
     require_current_schema(copy)
     with reading(copy) as session:
