@@ -107,7 +107,7 @@ def restore_database(
 
     Example: boneage db restore var/backups/boneage-20260131T030000000Z.sqlite
     """
-    from worker.app import databases, queues
+    from worker.app import audit, databases, queues
     from worker.queue.database import check, require_current_schema
     from worker.queue.restore import restore
 
@@ -124,3 +124,7 @@ def restore_database(
         raise typer.Exit(1)
     found = queues.recover_spool(checked, queues.operator_queue(checked))
     print(f"Images in the spool that the back-up did not know: {found}, queued again.")
+    anchor = audit.audit_seal(checked).anchor
+    if old is not None and anchor.exists():
+        print("The audit trail now ends where the back-up does. It is sealed again when its anchor")
+        print(f"has moved away; write down why: mv {anchor} {anchor}.before-restore")

@@ -335,10 +335,12 @@ def test_a_backup_is_put_back(bare_site: Site) -> None:
     bare_site.run("db", "upgrade")
     bare_site.run("db", "backup", "--to", str(bare_site.folder / "copies"))
     (copy,) = (bare_site.folder / "copies").glob("*.sqlite")
+    (bare_site.folder / "storage" / "audit.anchor").write_text("as a worker leaves it")
 
     said = bare_site.run("db", "restore", str(copy), "--yes").stdout
 
     assert "sound" in said
+    assert "audit.anchor.before-restore" in said
     assert "did not know: 0, queued again" in said
     assert "sound" in bare_site.run("db", "check").stdout
 
