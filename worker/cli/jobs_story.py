@@ -49,7 +49,7 @@ def bone_age(job: JobView) -> str:
     """Return the number with its interval, or what was found instead; of an earlier round: so."""
     if job.bone_age_months is None:
         if job.outcome is Outcome.ESTIMATED:
-            return "sex unknown: both values in the report"
+            return "two: sex unknown"
         return job.outcome.value if job.outcome else ""
     before = "" if job.is_result_current else "before: "
     if job.interval_months is None:

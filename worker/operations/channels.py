@@ -28,8 +28,8 @@ class NotSentError(TransientError):
     def __init__(self, *, channel: str, found: str) -> None:
         """``found`` quotes no address: a webhook's is a secret."""
         super().__init__(
-            f"The {channel} did not take the message: {found}. It is tried again by itself. "
-            f"See [notify] in config.toml, and `boneage notify test`."
+            f"The {channel} did not take the message: {found}. Notices are tried again by "
+            f"themselves, a test is not. See [notify] in config.toml, and `boneage notify test`."
         )
 
 

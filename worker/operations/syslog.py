@@ -28,9 +28,10 @@ class AuditRepositoryAwayError(TransientError):
 
     def __init__(self, *, host: str, port: int, found: str) -> None:
         super().__init__(
-            f"The audit repository {host}:{port} did not take the messages ({found}). They wait in "
-            "audit-spool/ and are sent by themselves, in their order. Is it running, and are "
-            "[audit.syslog] host, port, protocol and certificates right?"
+            f"The audit repository {host}:{port} did not take the messages ({found}). New events "
+            "wait in audit-spool/ and are sent by themselves, in their order; an export is not: "
+            "repeat it. Is it running, and are [audit.syslog] host, port, protocol and "
+            "certificates right?"
         )
 
 

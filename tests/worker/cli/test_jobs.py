@@ -93,6 +93,15 @@ def test_a_number_of_an_earlier_round_is_not_taken_for_that_of_this_one(
     assert shown["former_bone_age_months"] == 120.5
 
 
+def test_an_estimate_for_both_sexes_is_listed_as_that(room: Room, run: Run) -> None:
+    room.queue.receive(arrival())
+    claim = claimed(room.queue)
+    unknown = result(claim, bone_age_months=None, interval_months=None, sex=None)
+    room.queue.settle(claim, unknown)
+
+    assert "two: sex unknown" in run("jobs", "list")
+
+
 def test_while_an_image_is_read_again_its_number_is_that_of_before(room: Room, run: Run) -> None:
     settled(room.queue)
     send_all(room.outbox)
