@@ -138,14 +138,16 @@ class UnknownDestinationError(PermanentError):
 
 
 class SchemaMismatchError(PermanentError):
-    """The database belongs to another version of this software."""
+    """The database belongs to another version of this software, or is not made yet."""
 
     code = "database.schema"
 
-    def __init__(self, *, found: str, expected: str) -> None:
+    def __init__(self, *, found: str | None, expected: str) -> None:
+        """``found`` is nothing where there are no tables of ours."""
+        state = f"The database has schema {found}" if found else "There is no database of ours yet"
         super().__init__(
-            f"The database has schema {found}, this software needs {expected}. Nothing was "
-            "changed. Run `boneage db upgrade` (it makes a back-up first)."
+            f"{state}; this software needs {expected}. Nothing was changed. Run `boneage db "
+            "upgrade`: it makes it, or backs it up first."
         )
 
 

@@ -185,7 +185,7 @@ def require_current_schema(engine: Engine) -> None:
         with _plain_errors(), reader.begin() as connection:
             found = _revision(connection)
     if found != expected:
-        raise SchemaMismatchError(found=found or "none", expected=expected)
+        raise SchemaMismatchError(found=found, expected=expected)
 
 
 def require_writable(engine: Engine) -> None:
@@ -232,7 +232,7 @@ def downgrade(engine: Engine, revision: str, *, backup_folder: Path | None) -> s
         DatabaseUnavailableError: the database did not answer, or took no step.
     """
     if _is_absent(engine):
-        raise SchemaMismatchError(found="none", expected=revision)
+        raise SchemaMismatchError(found=None, expected=revision)
     return _migrate(engine, revision, backup_folder=backup_folder)
 
 

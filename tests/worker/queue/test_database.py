@@ -107,7 +107,7 @@ def test_the_names_of_the_steps_are_their_numbers() -> None:
 
 
 def test_a_database_that_is_not_there_is_not_made_by_looking(fresh: Engine) -> None:
-    with pytest.raises(SchemaMismatchError, match="none"):
+    with pytest.raises(SchemaMismatchError, match="no database of ours yet"):
         require_current_schema(fresh)
 
     assert not Path(str(fresh.url.database)).exists()
