@@ -146,7 +146,10 @@ def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> N
     queue = queues.job_queue(config, actor=identities.process_actor(f"infer:{device}"))
     check = health.device_check(config, opened, reader=reader, device=device)
     for current, over in live.turns(stop):
-        check.run_when_due()
+        if not check.run_when_due():
+            with check.ending(over):
+                over.wait()
+            continue
         policy = InferencePolicy(
             rules=(*constancy_rules(current.peer), *current.intake.rule),
             peers=known_peers(current),

@@ -154,7 +154,8 @@ def _spoken_task(name: str) -> tuple[str, str]:
     if device is None:
         return f"The scheduled job {name!r} fails", "Look at the log of `schedule`."
     mend = (
-        "Its results cannot be trusted: end `infer` there, then `boneage doctor`, `boneage release "
-        "verify`, device and driver. `boneage audit list --event device_checked` has the numbers."
+        "It reads no image until it does; those that came wait in the queue, and it is asked every "
+        "five minutes. What it read since its last right answer is in doubt. `boneage doctor`, `boneage "
+        "release verify`, device and driver; `boneage audit list --event device_checked`."
     )
     return f"Device {device} does not read the phantom right", mend

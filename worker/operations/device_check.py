@@ -2,7 +2,7 @@
 
 The round of the constancy check goes to whichever device takes it first. Of several, one may
 reckon wrong for weeks before the phantom happens to come by: this asks each at its start, and as
-often as the round goes.
+often as the round goes. A device that answers wrong reads no child until it answers right.
 """
 
 import time
@@ -24,6 +24,8 @@ from worker.inference.received import ReceivedImage, received
 from worker.logs import log
 
 CHECKED = "device_checked"
+#: a device that was wrong is asked again after so long; the images wait in the queue
+ASK_AGAIN_SECONDS = 300.0
 
 
 class Note(Protocol):
@@ -52,16 +54,19 @@ class DeviceCheck:
     record: Record
     clock: Callable[[], float] = time.monotonic  #: seconds
     _due_at: float = field(default=float("-inf"), init=False)
+    _is_right: bool = field(default=True, init=False)
 
-    def run_when_due(self) -> None:
+    def run_when_due(self) -> bool:
         """Read the phantom if it is time, and write down what came out.
+
+        Returns:
+            Whether the last answer was right: otherwise no child may be read here.
 
         Raises:
             DeviceError: the device is in doubt; that is written down, too.
         """
         if not self.every or self.clock() < self._due_at:
-            return
-        self._due_at = self.clock() + self.every.total_seconds()
+            return self._is_right
         months, code = None, ""
         try:
             months = phantom_months(self.reader, self.phantom)
@@ -70,7 +75,12 @@ class DeviceCheck:
             raise
         except BoneAgeError as error:
             code = error.code
-        self._write(months, code)
+        self._is_right = self._write(months, code)
+        seconds = self.every.total_seconds()
+        self._due_at = self.clock() + (
+            seconds if self._is_right else min(seconds, ASK_AGAIN_SECONDS)
+        )
+        return self._is_right
 
     @contextmanager
     def ending(self, over: Event) -> Iterator[None]:
@@ -86,7 +96,8 @@ class DeviceCheck:
         finally:
             timer.cancel()
 
-    def _write(self, months: float | None, code: str) -> None:
+    def _write(self, months: float | None, code: str) -> bool:
+        """Write the answer down; return whether it is right."""
         deviation = None if months is None else months - self.phantom.known_value_months
         is_right = deviation is not None and abs(deviation) <= self.phantom.tolerance_months
         detail: dict[str, str | float | bool] = {"device": self.device, "is_right": is_right}
@@ -99,6 +110,7 @@ class DeviceCheck:
             self.record(event=CHECKED, reason=code, detail=detail)
         except BoneAgeError as error:  # the database is away: images wait, too
             log.error("device.not_noted", device=self.device, code=error.code)
+        return is_right
 
 
 def phantom_image(phantom: Phantom) -> ReceivedImage:

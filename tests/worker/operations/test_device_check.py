@@ -1,17 +1,22 @@
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 
+from schemas.config import Config, StorageSection
 from schemas.errors import DeviceError
 from schemas.figures import Snapshot
-from schemas.jobs import JobEvent
+from schemas.jobs import JobEvent, JobState
 from schemas.releases import Phantom
 from tests.fakes import Clock, StubEstimator
+from tests.orthanc import wait_for
 from tests.worker.inference.conftest import image_reader
-from tests.worker.queue.makers import RETRY
-from worker.operations.device_check import DeviceCheck
+from tests.worker.queue.makers import RETRY, arrival
+from worker.app import databases, queues
+from worker.app.processes import run_inference
+from worker.operations.device_check import CHECKED, DeviceCheck
+from worker.operations.reloading import LiveSettings
 from worker.queue.audit import AuditTrail
 from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.figures import Figures
@@ -80,6 +85,41 @@ def test_a_device_is_asked_at_the_start_and_then_every_so_often(site: Site) -> N
         asked.append(len(site.told()))
 
     assert asked == [1, 1, 2, 2, 3]
+
+
+def test_a_device_that_is_off_reads_nothing_until_it_answers_right(site: Site) -> None:
+    check = site.check("cuda:0", StubEstimator(age_months=KNOWN + 3))
+    may_read = [check.run_when_due()]
+    check.reader = image_reader(StubEstimator(age_months=KNOWN))
+    for seconds in (299, 300, 6 * 3600):
+        site.seconds = seconds
+        may_read.append(check.run_when_due())
+
+    assert may_read == [False, False, True, True]
+
+
+def test_images_wait_in_the_queue_while_the_device_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(storage=StorageSection(root=tmp_path))
+    databases.prepare_database(config)
+    queue = queues.job_queue(config, actor="listen")
+    queue.receive(arrival())
+    off = image_reader(StubEstimator(age_months=KNOWN + 100))
+    monkeypatch.setattr("worker.app.readers.image_reader", lambda *_, **__: off)
+    stop = Event()
+    infer = Thread(
+        target=run_inference, args=(LiveSettings(config, load=Config), stop, "cpu"), daemon=True
+    )
+
+    infer.start()
+    trail = AuditTrail(databases.engine(config), now=Clock())
+    wait_for(lambda: any(one.event == CHECKED for one in trail.list()))
+    stop.set()
+    infer.join(20)
+
+    assert queue.jobs()[0].state is JobState.QUEUED
+    assert queue.jobs()[0].attempt == 0
 
 
 def test_the_work_ends_when_the_device_is_to_be_asked_again(site: Site) -> None:
