@@ -121,14 +121,14 @@ class GuardedReader:
     def peek(self, count: int, *, kind: int) -> bytes:
         """Return the next ``count`` bytes, which ``recv`` returns again.
 
-        Fewer, if the peer closed, the PDU is of another ``kind``, or it is shorter than that.
+        Fewer, if the peer closed, or the PDU is of another ``kind``, shorter than that, too long.
 
         Raises:
             SlowPduError: they did not come in time.
         """
         peeked = self._peeked
         self._begin()
-        while len(peeked) < count and not _is_other_or_short(peeked, count=count, kind=kind):
+        while len(peeked) < count and not _has_no_more(peeked, count=count, kind=kind):
             more = bytearray(count - len(peeked))
             taken = self._take(memoryview(more))
             if not taken:
@@ -201,11 +201,15 @@ class GuardedReader:
         )
 
 
-def _is_other_or_short(head: bytearray, *, count: int, kind: int) -> bool:
+def _has_no_more(head: bytearray, *, count: int, kind: int) -> bool:
+    """Say whether waiting for ``count`` bytes is in vain: another kind, too short, too long."""
     if head and head[0] != kind:
         return True
     length_end = 6  # PS3.8 table 9-22: type, reserved, length
-    return len(head) >= length_end and length_end + int.from_bytes(head[2:length_end]) < count
+    if len(head) < length_end:
+        return False
+    length = int.from_bytes(head[2:length_end])
+    return length_end + length < count or length > LONGEST_PDU_BYTES
 
 
 class SpoolingProvider(DIMSEServiceProvider):

@@ -124,7 +124,8 @@ class House(RunningWorker):
         return self._process.pid
 
     def kill_process(self, name: str) -> None:
-        """End one process as a crash would."""
+        """End one process as a crash would, once it is there: it may just be starting again."""
+        wait_for(lambda: name in self.pids)
         os.kill(self.pids[name], signal.SIGKILL)
 
     def kill_supervisor(self) -> None:
