@@ -178,6 +178,9 @@ def send(
 ) -> None:
     """Send DICOM files to a configured peer by C-STORE, as they are.
 
+    It calls by our own AE title: a PACS that routes images to us, but nothing of ours back, as the
+    Lua script of this project does, keeps these without routing them.
+
     Exit code 1: not all were taken.
     Example: boneage send hand.dcm --to pacs
     """

@@ -96,8 +96,9 @@ class Schedule:
             if not self._leadership.hold(lease=LEADER_LEASE):
                 return
             count = task.work()
-        except Exception:  # noqa: BLE001 - the schedule must outlive a database that is away for a minute
-            log.exception("schedule.failed", name=task.name)
+        except Exception as error:  # noqa: BLE001 - it must outlive a database that is away for a minute
+            code = error.code if isinstance(error, BoneAgeError) else ""
+            log.exception("schedule.failed", name=task.name, code=code)
             self._remember(task, is_success=False)
             return
         self._remember(task, is_success=True)
