@@ -155,7 +155,7 @@ def _spoken_task(name: str) -> tuple[str, str]:
         return f"The scheduled job {name!r} fails", "Look at the log of `schedule`."
     mend = (
         "It reads no image until it does; those that came wait in the queue, and it is asked every "
-        "five minutes. What it read since its last right answer is in doubt. `boneage doctor`, `boneage "
-        "release verify`, device and driver; `boneage audit list --event device_checked`."
+        "five minutes. What it read since its last right answer is in doubt. `boneage doctor`, "
+        "`boneage release verify`, device and driver; `boneage audit list --event device_checked`."
     )
     return f"Device {device} does not read the phantom right", mend
