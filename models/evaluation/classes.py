@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from models.evaluation.answers import BATCH, Progress
-from models.evaluation.page import embedded
+from models.evaluation.page import embedded, template
 from models.evaluation.statistics import Curve, trace_curve
 from models.networks.classifier import ClassNetwork
 from models.networks.timm_backbone import BackboneShape
@@ -175,10 +174,7 @@ def write_report(report: ClassReport, drawn: dict[str, bytes], out: Path) -> lis
     """Write page, JSON, CSV of every answer and the pictures; return the files."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / "evaluation.html", out / "evaluation.json", out / "predictions.csv"]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    page = environment.get_template("classes.html").render(
+    page = template("classes.html").render(
         report=report, pictures=embedded(drawn), number=len(report.paths)
     )
     paths[0].write_text(page, encoding="utf-8")

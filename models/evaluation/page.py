@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from models.evaluation import pictures
 from models.evaluation.report import Images, Report
@@ -85,13 +85,18 @@ def _say_images(report: Report) -> str:
     return words.removesuffix(",")
 
 
-def format_page(report: Report, drawn: Mapping[str, bytes]) -> str:
-    """Return the page; what stands in it is escaped."""
+def template(name: str) -> Template:
+    """Return one of the pages here; what is put into it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined
     )
+    return environment.get_template(name)
+
+
+def format_page(report: Report, drawn: Mapping[str, bytes]) -> str:
+    """Return the page; what stands in it is escaped."""
     stated = report.manifest.calibration.coverage
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         report=report,
         all=report.rows[0],
         stated=stated,

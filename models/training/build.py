@@ -1,12 +1,7 @@
-"""Build a release from finished runs: weights, gate, calibration, phantom's value, tables, card.
+"""Build a release from finished runs: weights, gate, calibration, phantom's value, tables, card."""
 
-``python -m models.training.build NAME RUN RUN … --gate RUN`` writes ``models/releases/NAME``.
-"""
-
-import argparse
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +24,6 @@ from models.training.annotations import digest_of_annotations
 from models.training.cohort import Cohort
 from models.training.gate.train import RECORD_FILE as GATE_RECORD
 from models.training.gate.train import WEIGHTS_FILE as GATE_WEIGHTS
-from models.training.places import default_data
 from models.training.prepared import preprocessing_of
 from models.training.recipe import Recipe
 from models.training.run_folder import RunFolder
@@ -335,45 +329,3 @@ def build_release(
         shutil.rmtree(final)
     draft.rename(final)
     return finished
-
-
-def _say_progress(what: str, done: int, total: int) -> None:
-    if done == total:
-        print(f"{what}: {done}", file=sys.stderr, flush=True)  # noqa: T201 - a command's progress
-
-
-def main() -> None:
-    """Build a release from run folders."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("name")
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--version", default="1")
-    parser.add_argument("--gate", type=Path, help="folder of a trained gate")
-    parser.add_argument(
-        "--averaging", type=Averaging, choices=list(Averaging), default=Averaging.MIRROR
-    )
-    parser.add_argument("--hand-tone", type=float, help="median of the hand, 0 to 1")
-    parser.add_argument("--releases", type=Path, default=RELEASES)
-    parser.add_argument("--data", type=Path, default=default_data())
-    parser.add_argument("--cache", type=Path, help="folder that keeps what the members said")
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    build_release(
-        NewRelease(
-            name=given.name,
-            version=given.version,
-            gate=given.gate,
-            averaging=given.averaging,
-            hand_tone=given.hand_tone,
-            releases=given.releases,
-        ),
-        given.runs,
-        cohort=Cohort(data=given.data),
-        cache=given.cache,
-        progress=_say_progress,
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -39,11 +39,11 @@ def phantom_deviation(config: Config, name: str) -> float:
         NoSuchReleaseError, UnsuitableImageError: it does not read it at all.
     """
     from models.release.manifest import read_manifest
-    from worker.operations.doctor import read_phantom
+    from worker.operations.device_check import phantom_months
 
     chosen = config.model_copy(
         update={"inference": config.inference.model_copy(update={"release": name})}
     )
     phantom = read_manifest(releases.release_folder(chosen))[0].phantom
     reader = image_reader(chosen, installation_id="release", device="cpu")
-    return read_phantom(reader, phantom)[0] - phantom.known_value_months
+    return phantom_months(reader, phantom) - phantom.known_value_months

@@ -1,6 +1,5 @@
 import re
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from worker.operations.audit_feed import AuditFeed
 from worker.operations.audit_message import AuditSource
 from worker.operations.syslog import AuditRepositoryAwayError, SyslogSender, framed, syslog_line
 from worker.queue.audit import AuditTrail
-from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.jobs import JobQueue
 from worker.queue.outbox import Outbox
 
@@ -32,14 +30,6 @@ LINE = re.compile(
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url(tmp_path))
-    upgrade(engine, backup_folder=None)
-    yield engine
-    engine.dispose()
 
 
 class House:

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,6 @@ from worker.listener.spool import Spool
 from worker.operations.constancy import ConstancyCheck
 from worker.operations.constancy_peers import constancy_peer, constancy_rules, selftest_peer
 from worker.operations.constancy_sink import ConstancySink
-from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.jobs import JobQueue
 
 PACS = PeerSection(name="pacs", ae_title="PACS")
@@ -35,14 +33,6 @@ RULES = (*constancy_rules((PACS, ARCHIVE)), NOTHING)
 PHANTOM = Phantom(
     age_months=120, sex="M", digest="d", known_value_months=131.3, tolerance_months=0.1
 )
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url(tmp_path))
-    upgrade(engine, backup_folder=None)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -1,6 +1,4 @@
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from threading import Event
 
 import pytest
@@ -13,18 +11,9 @@ from tests.worker.queue.makers import RETRY
 from worker.operations import lives
 from worker.operations.lives import LifeTrail
 from worker.queue.audit import AuditTrail
-from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.jobs import JobQueue
 
 LISTEN, INFER = "listen@worker-1:42", "infer:cpu@worker-1:43"
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url(tmp_path))
-    upgrade(engine, backup_folder=None)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

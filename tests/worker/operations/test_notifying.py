@@ -1,7 +1,6 @@
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -12,7 +11,6 @@ from tests.fakes import Clock
 from tests.worker.operations.receivers import Mailbox, Receiver, mail_server
 from worker.operations.channels import NotSentError, channels_of
 from worker.operations.notifying import Notifier
-from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.notices import Notices
 
 DISK = Trouble(key="check:disk", title="The disk is full", message="Free space.")
@@ -58,14 +56,6 @@ class Desk:
     def look(self, *troubles: Trouble) -> int:
         self.troubles = list(troubles)
         return self._notifier.run_once()
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url(tmp_path))
-    upgrade(engine, backup_folder=None)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

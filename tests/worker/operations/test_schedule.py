@@ -1,28 +1,17 @@
 import threading
-from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.fakes import Clock
 from worker.operations.schedule import LEADER_LEASE, PeriodicTask, Schedule
-from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.leadership import Leadership
 
 
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url(tmp_path))
-    upgrade(engine, backup_folder=None)
-    yield engine
-    engine.dispose()
 
 
 def leader(engine: Engine, clock: Clock, holder: str) -> Leadership:
