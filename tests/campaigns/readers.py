@@ -49,6 +49,9 @@ ae_title = "PACS"
 
 [storage]
 root = "storage"
+# other programs may have filled this disk: no matter here
+high_mark_percent = 100
+low_mark_percent = 99
 
 [database]
 url = "{url}"

@@ -29,6 +29,9 @@ port = {pacs_port}
 
 [storage]
 root = "storage"
+# other programs may have filled this disk: no matter here
+high_mark_percent = 100
+low_mark_percent = 99
 
 [inference]
 devices = ["cpu"]

@@ -46,8 +46,11 @@ name = "demo"
 modalities = ["CR", "DX", "RG", "OT"]
 secondary_capture = true
 
+# and takes it on a laptop whose disk is nearly full
 [storage]
 root = {root}
+high_mark_percent = 100
+low_mark_percent = 99
 
 [inference]
 release = {release}

@@ -56,6 +56,8 @@ constancy_hours = 0
 level = "info"
 json_lines = true
 """
+#: other programs may have filled this disk: no matter here
+_ANY_FILL = "high_mark_percent = 100\nlow_mark_percent = 99"
 _SENDER = """\
 [[peer]]
 name = "{name}"
@@ -98,7 +100,7 @@ class House(RunningWorker):
                 port=self.port,
                 peers=peers,
                 root=self.root,
-                storage=site.settings.get("storage", ""),
+                storage=site.settings.get("storage", _ANY_FILL),
                 database=site.settings.get("database", ""),
             )
         )

@@ -77,7 +77,8 @@ def room(tmp_path: Path, empty_database: Path) -> Iterator[Room]:
     (tmp_path / "token").chmod(0o600)
     settings = {
         "peer": [{"name": "PACS", "ae_title": "PACS"}, {"name": "archive", "ae_title": "ARC"}],
-        "storage": {"root": tmp_path},
+        # other programs may have filled this disk: no matter here
+        "storage": {"root": tmp_path, "high_mark_percent": 100, "low_mark_percent": 99},
         "http": {"enabled": True, "port": 0, "token_file": tmp_path / "token"},
     }
     engine = open_engine(sqlite_url(tmp_path))

@@ -17,6 +17,9 @@ from worker.http.server import HttpServer
 SETTINGS = """\
 [storage]
 root = "."
+# other programs may have filled this disk: no matter here
+high_mark_percent = 100
+low_mark_percent = 99
 [http]
 enabled = true
 port = {port}
