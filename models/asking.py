@@ -13,6 +13,7 @@ from models.member_input import MemberInput, Picture
 from models.release.load import LoadedMember
 from models.saliency import contributions, empty_exposure, onto_source_grid
 from models.transforms import normalise
+from schemas.estimates import HandImage
 from schemas.images import Sex
 from schemas.releases import PreprocessingRule
 
@@ -25,6 +26,25 @@ class MemberReading:
     cells: NDArray[np.float32]  #: ``(image, view, rows, columns)`` months, of the first sex
     views: tuple[tuple[MemberInput, ...], ...]  #: for each image, what the member saw of it
     intercepts: NDArray[np.float32]  #: ``(image,)`` months
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An image that is ready for the networks."""
+
+    image: HandImage
+    picture: Picture
+    views: tuple[tuple[MemberInput, ...], ...]  #: for each member
+    milliseconds: float  #: that this took
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the networks said to one image of a batch."""
+
+    asked: tuple[MemberReading, ...]  #: for each member, of the whole batch
+    index: int  #: of the image in it
+    milliseconds: float  #: its share of the time
 
 
 def sex_input(sexes: Sequence[Sex], *, device: torch.device) -> Tensor:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.asking import (
+    Answer,
     MemberReading,
+    Prepared,
     ask_compiled,
     ask_member,
     empty_of,
@@ -21,6 +23,7 @@ from models.asking import (
     sex_input,
 )
 from models.calibration import interval_of
+from models.device_faults import device_faults
 from models.engines.openvino import OpenVinoMember
 from models.foreign_preprocessing import Grey
 from models.gate.judge import judge_pixels
@@ -157,30 +160,61 @@ class Ensemble:
             NoHandFoundError: a member wants the hand alone, and none is found.
             NoSexGivenError: an image names no sex to read it as.
         """
-        if not images:
+        prepared = [self.prepare(image) for image in images]
+        return [
+            self.finish(one, answer)
+            for one, answer in zip(prepared, self.ask(prepared), strict=True)
+        ]
+
+    @device_faults()
+    def prepare(self, image: HandImage) -> Prepared:
+        """Return an image ready for ``ask``: all that needs no network but that of the mask.
+
+        May be called from several threads at once. Raises as ``read``.
+        """
+        started = time.perf_counter()
+        (picture,) = self._pictures([image])
+        views = tuple(picture.views_for(member.entry) for member in self.members)
+        milliseconds = 1000 * (time.perf_counter() - started)
+        return Prepared(image=image, picture=picture, views=views, milliseconds=milliseconds)
+
+    @device_faults()
+    def ask(self, prepared: Sequence[Prepared]) -> list[Answer]:
+        """Return what the networks say to each image, in order; one forward pass for each member.
+
+        Raises:
+            DeviceError: the device is in doubt.
+            MemoryError: it has no memory for so many images.
+        """
+        if not prepared:
             return []
         started = time.perf_counter()
-        pictures, sexes = self._pictures(images), [image.sexes for image in images]
-        given = [[one.views_for(member.entry) for one in pictures] for member in self.members]
-        prepared = time.perf_counter()
+        sexes = [one.image.sexes for one in prepared]
+        given = [[one.views[member] for one in prepared] for member in range(len(self.members))]
         if self._compiled is not None:
-            asked = [
+            asked = tuple(
                 ask_compiled(member, views, sexes)
                 for member, views in zip(self._compiled, given, strict=True)
-            ]
+            )
         else:
-            asked = [
+            asked = tuple(
                 ask_member(member, views, sexes, device=self._loaded.device, empty=empty)
                 for member, views, empty in zip(self.members, given, self.empty_maps, strict=True)
-            ]
-        timings = {
-            "preprocess": 1000 * (prepared - started) / len(images),
-            "networks": 1000 * (time.perf_counter() - prepared) / len(images),
-        }
+            )
+        milliseconds = 1000 * (time.perf_counter() - started) / len(prepared)
         return [
-            self._combine(image, picture, [(one, index) for one in asked], timings)
-            for index, (image, picture) in enumerate(zip(images, pictures, strict=True))
+            Answer(asked=asked, index=index, milliseconds=milliseconds)
+            for index in range(len(prepared))
         ]
+
+    def finish(self, prepared: Prepared, answer: Answer) -> Reading:
+        """Return the reading of one image: estimates, heatmap, outline; asks no network.
+
+        May be called from several threads at once.
+        """
+        timings = {"preprocess": prepared.milliseconds, "networks": answer.milliseconds}
+        asked = [(one, answer.index) for one in answer.asked]
+        return self._combine(prepared.image, prepared.picture, asked, timings)
 
     def estimate(self, images: Sequence[HandImage]) -> list[BoneAgeEstimate]:
         """Return the estimates alone, without heatmaps: every image, every sex, in order.

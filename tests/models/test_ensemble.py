@@ -5,6 +5,7 @@ import pytest
 
 from models.ensemble import Ensemble, NoSexGivenError, load_estimator
 from models.phantom import draw_phantom
+from schemas.errors import DeviceError
 from schemas.estimates import Estimator, HandImage, QualityFlag
 from schemas.images import Sex
 from schemas.refusals import RefusalReason
@@ -67,6 +68,18 @@ def test_an_image_gives_the_same_months_alone_and_in_a_batch(ensemble: Ensemble)
     assert batch[1].estimates[0].age_months == pytest.approx(
         alone.estimates[0].age_months, abs=MONTHS_NOISE
     )
+
+
+def test_a_device_that_fails_under_a_network_is_in_doubt(
+    ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_image: object) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(ensemble.members[1].network, "features", fail)
+
+    with pytest.raises(DeviceError, match="unspecified launch failure"):
+        ensemble.read([HandImage(pixels=drawn_hand(), sexes=(Sex.MALE,))])
 
 
 def test_no_sex_is_an_error_and_not_a_default(ensemble: Ensemble) -> None:
