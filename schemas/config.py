@@ -190,6 +190,7 @@ class InferenceSection(_Section):
     release: str = ""  #: empty: the newest that ships
     engine: Engine = Engine.AUTO
     threads: int = Field(default=0, ge=0, le=256)  #: 0: as many as cores
+    images_at_once: int = Field(default=0, ge=0, le=32)  #: 0: one on a CPU, eight on a GPU
     lease_seconds: int = Field(default=120, ge=10, le=3600)
     deadline_seconds: int = Field(default=900, ge=10, le=86400)
     attempts: int = Field(default=5, ge=1, le=20)

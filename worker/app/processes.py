@@ -141,8 +141,12 @@ def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> N
     from worker.queue.database import installation_id
 
     config, opened = live.config, databases.engine(live.config)
-    reader = readers.image_reader(config, installation_id=installation_id(opened), device=device)
-    log.info("inference.ready", device=device, release=releases.release(config).name)
+    at_once = readers.images_at_once(config, device=device)
+    reader = readers.image_reader(
+        config, installation_id=installation_id(opened), device=device, is_shared=at_once > 1
+    )
+    name = releases.release(config).name
+    log.info("inference.ready", device=device, release=name, count=at_once)
     queue = queues.job_queue(config, actor=identities.process_actor(f"infer:{device}"))
     check = health.device_check(config, opened, reader=reader, device=device)
     for current, over in live.turns(stop):
@@ -159,6 +163,7 @@ def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> N
             refusals=config.report.refusals,
             report_technical_failures=config.report.report_technical_failures,
             fingerprint_key=_fingerprint_key(config),
+            images_at_once=at_once,
         )
         with check.ending(over):
             InferenceWorker(queue, reader, root=config.storage.root, policy=policy).run(over)

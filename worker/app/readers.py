@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from schemas.config import Config
+from schemas.estimates import Estimator
 from worker.app import clock, identities, releases
 from worker.logs import log
 
@@ -10,10 +11,31 @@ if TYPE_CHECKING:
     from worker.inference.estimate import ImageReader
 
 
-def image_reader(config: Config, *, installation_id: str, device: str) -> "ImageReader":
-    """Return what reads one image: release, site profile and clock joined. Loads torch."""
+def images_at_once(config: Config, *, device: str) -> int:
+    """Return how many images a process on this device has in hand. May load torch.
+
+    Raises:
+        NoSuchDeviceError: it is not there.
+    """
+    inference = config.inference
+    if inference.images_at_once:
+        return inference.images_at_once
+    from worker.operations.device import IMAGES_AT_ONCE_ON_A_GPU, choose_device
+
+    is_cpu = choose_device(device, threads=inference.threads) == "cpu"
+    return 1 if is_cpu else IMAGES_AT_ONCE_ON_A_GPU
+
+
+def image_reader(
+    config: Config, *, installation_id: str, device: str, is_shared: bool = False
+) -> "ImageReader":
+    """Return what reads one image: release, site profile and clock joined. Loads torch.
+
+    ``is_shared``: for several threads, whose images the networks read in batches.
+    """
     from models.engines.choice import choose_engine
     from models.ensemble import load_estimator
+    from worker.inference.batches import Batches
     from worker.inference.estimate import ImageReader
     from worker.operations.device import choose_device, processor_threads
 
@@ -21,7 +43,8 @@ def image_reader(config: Config, *, installation_id: str, device: str) -> "Image
         releases.release_folder(config),
         device=choose_device(device, threads=config.inference.threads),
     )
-    estimator, chosen = choose_engine(plain, config.inference.engine, threads=processor_threads())
+    ensemble, chosen = choose_engine(plain, config.inference.engine, threads=processor_threads())
+    estimator: Estimator = Batches(ensemble) if is_shared else ensemble
     log.info("readers.engine", name=chosen.engine.value, reason=chosen.reason)
     return ImageReader(
         estimator=estimator,

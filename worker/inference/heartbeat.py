@@ -19,6 +19,8 @@ from worker.queue.heartbeat import Pulse, pause_within
 #: how often a stop is looked for, at most
 _TICK_SECONDS = 0.5
 _STANDARD_ERROR = 2
+#: faulthandler takes no time that is over
+_AT_ONCE_SECONDS = 0.001
 
 
 def end_process() -> None:
@@ -57,6 +59,36 @@ class Limits:
     margin: timedelta = timedelta(seconds=30)
 
 
+class _Watchdog:
+    """Ends the process when the work that must end first has not: faulthandler watches one end."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._ends: dict[object, float] = {}
+
+    def watch(self, work: object, *, ends: float) -> None:
+        """End the process at ``ends`` on the monotonic clock, unless ``work`` is forgotten."""
+        with self._turn:
+            self._ends[work] = ends
+            self._set()
+
+    def forget(self, work: object) -> None:
+        """Let ``work`` be: it has ended."""
+        with self._turn:
+            self._ends.pop(work, None)
+            self._set()
+
+    def _set(self) -> None:
+        if not self._ends:
+            faulthandler.cancel_dump_traceback_later()
+            return
+        seconds = max(min(self._ends.values()) - monotonic(), _AT_ONCE_SECONDS)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=_STANDARD_ERROR)
+
+
+_WATCHDOG = _Watchdog()  # there is one faulthandler in a process
+
+
 class Heartbeat(Pulse):
     """Renews a lease three times in its length, from a thread of its own, inside a ``with``.
 
@@ -91,7 +123,7 @@ class Heartbeat(Pulse):
 
     def __enter__(self) -> Self:
         seconds = (self._limits.deadline + self._limits.margin).total_seconds()
-        faulthandler.dump_traceback_later(seconds, exit=True, file=_STANDARD_ERROR)
+        _WATCHDOG.watch(self, ends=self._begun + seconds)
         return super().__enter__()
 
     def __exit__(
@@ -101,7 +133,7 @@ class Heartbeat(Pulse):
         trace: TracebackType | None,
     ) -> None:
         super().__exit__(kind, error, trace)
-        faulthandler.cancel_dump_traceback_later()
+        _WATCHDOG.forget(self)
 
     def rest(self) -> None:
         """Leave the claim alone from now on: it is about to be settled, which ends it.

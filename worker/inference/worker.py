@@ -1,7 +1,7 @@
 """The worker that reads images: claim, check, estimate, write the files, settle."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from schemas.errors import (
 from schemas.jobs import Claim, JobState, JobView, NewResult, ObjectKind, OutboxOrder
 from schemas.refusals import IgnoreReason, RefusalReason
 from schemas.retention import ImageFingerprint
+from worker.inference.company import Company, side_by_side
 from worker.inference.decisions import (
     Decision,
     Deliver,
@@ -50,7 +51,7 @@ class InferenceQueue(Protocol):
 
     def claim(self, *, lease: timedelta) -> Claim | None: ...  # noqa: D102 - see JobQueue
     def renew(self, claim: Claim, *, lease: timedelta) -> Claim: ...  # noqa: D102
-    def release(self, claim: Claim) -> None: ...  # noqa: D102
+    def release(self, claim: Claim, *, reason: str = ...) -> None: ...  # noqa: D102
     def take_overdue(self, claim: Claim, *, deadline: timedelta) -> None: ...  # noqa: D102
     def settle(self, claim: Claim, result: NewResult) -> None: ...  # noqa: D102
     def settle_unchanged(self, claim: Claim, *, reason: str) -> None: ...  # noqa: D102
@@ -75,6 +76,8 @@ class InferencePolicy:
     refusals: RefusalObjects = RefusalObjects.ALL
     report_technical_failures: bool = True
     fingerprint_key: bytes = b""  #: of what retention keeps of an image, see ``former``
+    #: how many images are in hand; for more than one the reader's estimator is ``Batches``
+    images_at_once: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +97,7 @@ class _Attempt:
 
 
 class InferenceWorker:
-    """Reads one job after the other."""
+    """Reads one job after the other, or so many side by side as its policy says."""
 
     def __init__(
         self, queue: InferenceQueue, reader: ImageReader, *, root: Path, policy: InferencePolicy
@@ -104,9 +107,10 @@ class InferenceWorker:
         self._root = root
         self._policy = policy
         self._had_room = True
+        self._company = Company()
 
     def run(self, stop: Event) -> None:
-        """Work until ``stop`` is set; the job in hand is finished, or given back.
+        """Work until ``stop`` is set; the jobs in hand are finished, or given back.
 
         While disk or database cannot take a result, nothing is claimed: that would only use up
         the attempts of images that are sound.
@@ -114,15 +118,31 @@ class InferenceWorker:
         Raises:
             DeviceError: the accelerator is in doubt; the process should end and start again.
         """
+        side_by_side(lambda: self._read_on(stop), count=self._policy.images_at_once, stop=stop)
+
+    def _read_on(self, stop: Event) -> None:
+        """Read one image after the other until ``stop`` is set; raises as ``run``."""
         while not stop.is_set():
             try:
-                has_worked = self._has_room() and self.run_once(stop)
+                self._read_next(lambda: self._wait_for_claim(stop), stop)
             except DatabaseUnavailableError as error:
                 log.warning("worker.waits", code=error.code)
                 stop.wait(PAUSE_SECONDS)
-                continue
-            if not has_worked:
-                stop.wait(self._policy.poll_seconds)
+
+    def _wait_for_claim(self, stop: Event) -> Claim | None:
+        """Claim the oldest job that is due; where there is none, or no room, pause."""
+        if stop.is_set():
+            return None
+        claim = self._claim() if self._has_room() else None
+        if claim is None:
+            stop.wait(self._policy.poll_seconds)
+        return claim
+
+    def _claim(self) -> Claim | None:
+        return self._queue.claim(lease=self._policy.lease)
+
+    def _put_back(self, claim: Claim) -> None:
+        self._queue.release(claim, reason="to be read alone")
 
     def _has_room(self) -> bool:
         has_room = shutil.disk_usage(self._root).free >= ROOM_BYTES
@@ -137,11 +157,18 @@ class InferenceWorker:
         Raises:
             DeviceError: as in ``run``; the job itself was given back or reported before.
         """
-        claim = self._queue.claim(lease=self._policy.lease)
-        if claim is None:
-            return False
+        return self._read_next(self._claim, stop or Event())
+
+    def _read_next(self, take: Callable[[], Claim | None], stop: Event) -> bool:
+        with self._company.taking(take, put_back=self._put_back) as claim:
+            if claim is not None:
+                self._work_on(claim, stop)
+        return claim is not None
+
+    def _work_on(self, claim: Claim, stop: Event) -> None:
+        """Bring one job to its next state; raises as ``run``."""
         log.info("worker.claimed", job_id=claim.job_id, attempt=claim.attempt)
-        attempt, stop = _Attempt(claim=claim), stop or Event()
+        attempt = _Attempt(claim=claim)
         with Heartbeat(
             self._queue,
             claim,
@@ -158,7 +185,6 @@ class InferenceWorker:
             self._apply(attempt, decision, stop=stop)
         if attempt.device_error is not None:
             raise attempt.device_error
-        return True
 
     def _decide(self, attempt: _Attempt) -> Decision:
         """Return what is to become of the job; errors become part of the answer."""

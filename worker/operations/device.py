@@ -4,6 +4,9 @@ import torch
 
 from schemas.errors import UsageError
 
+#: so that some are decoded and drawn while others are in the networks; not measured on a GPU
+IMAGES_AT_ONCE_ON_A_GPU = 8
+
 
 class NoSuchDeviceError(UsageError):
     """The settings name a device that this machine does not have."""

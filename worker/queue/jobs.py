@@ -22,6 +22,7 @@ from schemas.jobs import (
     Stage,
 )
 from schemas.refusals import IgnoreReason
+from schemas.results import UUID_ROOT
 from schemas.retention import ImageFingerprint
 from schemas.tables import Job, Output, Reception
 from worker.queue import views
@@ -99,7 +100,9 @@ class JobQueue:
             book.note(book.job(job_id).id, event=event, reason=reason)
 
     def is_own_object(self, sop_instance_uid: str) -> bool:
-        """Say whether we made this object ourselves."""
+        """Say whether we made this object ourselves; asks the database only where that can be."""
+        if not sop_instance_uid.startswith(UUID_ROOT):
+            return False
         with reading(self._engine) as session:
             return session.scalar(_OURS, {"sop_instance_uid": sop_instance_uid}) is not None
 
@@ -135,13 +138,13 @@ class JobQueue:
             job.lease_ends_at = book.at + lease
             return claim_of(book.session, job, retry=self._retry)
 
-    def release(self, claim: Claim) -> None:
-        """Give the job back at a clean stop; it costs no attempt."""
+    def release(self, claim: Claim, *, reason: str = "clean stop") -> None:
+        """Give the job back untouched; it costs no attempt."""
         with self._ledger() as book:
             job = held(book, claim)
             job.attempt -= 1
             job.run_after = book.at
-            book.move(job, after=JobState.QUEUED, event="released", reason="clean stop")
+            book.move(job, after=JobState.QUEUED, event="released", reason=reason)
 
     def take_overdue(self, claim: Claim, *, deadline: timedelta) -> None:
         """Take the job from a worker that hangs and is about to be ended; the attempt counts.

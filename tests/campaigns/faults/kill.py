@@ -54,7 +54,10 @@ def campaign(
     """Kill once in each run, at the points in turn, and return what was found."""
     findings = Findings(campaign="kill", order=order)
     ended: list[Ended] = []
-    with house_with_orthanc(folder, Site(plan=Plan(has_traps=True))) as (house, pacs):
+    with house_with_orthanc(folder, Site(plan=Plan(has_traps=True, images_at_once=4))) as (
+        house,
+        pacs,
+    ):
         matrix = Matrix(house, pacs, order=order, points=points)
         with house.engine() as engine:
             for number in order.numbers:

@@ -49,6 +49,7 @@ class Plan:
     has_traps: bool = False
     is_warm: bool = True  #: children are forked, see ``warm``
     estimate_seconds: float = 0.0  #: how long the stub takes
+    images_at_once: int = 1  #: that `infer` has in hand
     timezone: str = ""  #: "Europe/Berlin"; empty: that of the machine
 
     def write(self, folder: Path) -> None:
@@ -119,8 +120,7 @@ def _use_stub(plan: Plan) -> None:
         page = whole_page(*arguments, **named)
         return np.ascontiguousarray(page[::_PAGE_STEP, ::_PAGE_STEP])
 
-    def reader(config: Config, *, installation_id: str, device: str) -> Any:  # noqa: ANN401
-        del device
+    def reader(config: Config, *, installation_id: str, **_where: object) -> Any:  # noqa: ANN401
         return estimate.ImageReader(
             estimator=stub(before_read=lambda: time.sleep(plan.estimate_seconds)),
             profile=releases.site_profile(config),
@@ -147,7 +147,9 @@ def _use_short_leases(plan: Plan) -> None:
     def run_with_short_leases(config: Config, name: str, stop: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
         lease = {"lease_seconds": plan.lease_seconds}
         sections = {
-            "inference": config.inference.model_copy(update=lease),
+            "inference": config.inference.model_copy(
+                update=lease | {"images_at_once": plan.images_at_once}
+            ),
             "delivery": config.delivery.model_copy(update=lease),
         }
         run(config.model_copy(update=sections), name, stop, **more)

@@ -1,4 +1,7 @@
-"""A worker whose network hangs on every image: ROOT, then "sleeping" or "holding" (the GIL)."""
+"""A worker whose network hangs on every image: ROOT, then "sleeping" or "holding" (the GIL).
+
+"beside": as "holding", after other work in the same process has ended.
+"""
 
 import re
 import sys
@@ -29,8 +32,8 @@ def main(root: Path, how: str) -> None:
     queue = JobQueue(
         open_engine(sqlite_url(root)), now=clock, actor="infer", release="stub", retry=RETRY
     )
-    hang = {"sleeping": sleep, "holding": hold}[how]
-    if how == "holding":
+    hang = {"sleeping": sleep, "holding": hold, "beside": hold}[how]
+    if how != "sleeping":
         limits = Limits(lease=LEASE, deadline=timedelta(seconds=0.3), margin=timedelta(seconds=0.3))
         claim = queue.claim(lease=LEASE)
         if claim is None:
@@ -39,6 +42,11 @@ def main(root: Path, how: str) -> None:
         with heartbeat.Heartbeat(
             queue, claim, limits=limits, stop=stop, on_stuck=heartbeat.end_process
         ):
+            if how == "beside":
+                with heartbeat.Heartbeat(
+                    queue, claim, limits=limits, stop=stop, on_stuck=heartbeat.end_process
+                ):
+                    pass
             hang()
     policy = POLICY.__class__(
         rules=POLICY.rules,

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from schemas.jobs import JobState
 from tests.builders import hand_radiograph
 from tests.worker.inference.conftest import Room
@@ -44,10 +46,13 @@ def test_an_image_on_which_two_networks_hang_is_refused_and_reported(room: Room)
     assert (job.state, job.reason) == (JobState.DELIVERING, "technical")
 
 
-def test_a_decoder_that_holds_the_interpreter_is_ended_from_outside_of_it(room: Room) -> None:
+@pytest.mark.parametrize("how", ["holding", "beside"])
+def test_a_decoder_that_holds_the_interpreter_is_ended_from_outside_of_it(
+    room: Room, how: str
+) -> None:
     room.receive(hand_radiograph())
 
-    ended = run_hanging(room, "holding")
+    ended = run_hanging(room, how)
 
     assert ended.returncode != 0
     assert "hanging_process" in ended.stderr  # where it hung

@@ -489,8 +489,8 @@ def test_a_stop_without_time_gives_the_job_back_with_its_attempt(room: Room) -> 
     stop, is_given_back = threading.Event(), threading.Event()
     release = room.queue.release
 
-    def release_and_tell(claim: object) -> None:
-        release(claim)  # type: ignore[arg-type]  # passed through
+    def release_and_tell(claim: Claim, *, reason: str = "") -> None:
+        release(claim, reason=reason)
         is_given_back.set()
 
     room.queue.release = release_and_tell  # type: ignore[method-assign]  # to hear of it
