@@ -78,6 +78,10 @@ def identity_of(content: ResultContent, *, kind: str) -> ResultIdentity:
     )
 
 
+#: how every UID of ours begins, and many of others: a UUID as a number (PS3.5 B.2)
+UUID_ROOT = "2.25."
+
+
 def output_uid(of: ResultIdentity) -> str:
     """Return the UID for this identity, in the ``2.25.`` form (PS3.5 B.2), at most 44 characters.
 
@@ -92,7 +96,7 @@ def output_uid(of: ResultIdentity) -> str:
         str(of.revision),
     )
     digest = hashlib.sha256("\n".join(parts).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    return f"{UUID_ROOT}{int.from_bytes(digest[:16], 'big')}"
 
 
 #: file names inside a result folder, relative to the storage root
