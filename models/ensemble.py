@@ -28,6 +28,7 @@ from models.engines.openvino import OpenVinoMember
 from models.foreign_preprocessing import Grey
 from models.gate.judge import judge_pixels
 from models.gate.mending import mended, turned_back
+from models.gate.trained import TrainedGate
 from models.hand_mask import NoHandFoundError, choose_hand, hand_probability
 from models.member_input import Picture
 from models.networks import BoneAgeNetwork
@@ -36,6 +37,7 @@ from models.release.load import LoadedMember, LoadedRelease, load_release
 from models.saliency import outline_peak
 from schemas.errors import PermanentError
 from schemas.estimates import (
+    NOTHING_TO_MEND,
     BoneAgeEstimate,
     GateVerdict,
     HandImage,
@@ -116,9 +118,17 @@ class Ensemble:
         """Where the networks are."""
         return self._loaded.device
 
-    def compiled_by(self, members: Sequence[OpenVinoMember]) -> "Ensemble":
-        """Return the same release, read by its members in another engine."""
-        return Ensemble(self._loaded, compiled=members, empty_maps=self.empty_maps)
+    @property
+    def gate(self) -> TrainedGate | None:
+        """What says whether an image may be read, if the release has it."""
+        return self._loaded.gate
+
+    def compiled_by(
+        self, members: Sequence[OpenVinoMember], *, gate: TrainedGate | None
+    ) -> "Ensemble":
+        """Return the same release, its members and its gate in another engine."""
+        loaded = replace(self._loaded, gate=gate)
+        return Ensemble(loaded, compiled=members, empty_maps=self.empty_maps)
 
     def with_manifest(self, manifest: Manifest) -> "Ensemble":
         """Return the same networks, asked as another manifest says."""
@@ -253,16 +263,23 @@ class Ensemble:
         return self._loaded.members
 
     def _pictures(self, images: Sequence[HandImage]) -> list[Picture]:
-        """Return the images, mended, ready to be prepared for each member."""
+        """Return the images, mended, ready to be prepared for each member.
+
+        Raises:
+            NoSexGivenError: an image names no sex to read it as.
+        """
         if not all(image.sexes for image in images):
             raise NoSexGivenError
-        return [self._picture(mended(image.pixels, image.mending)) for image in images]
+        return [self._picture(image) for image in images]
 
-    def _picture(self, pixels: NDArray[np.float32]) -> Picture:
-        """Return an image ready to be prepared for each member."""
+    def _picture(self, image: HandImage) -> Picture:
+        """Return an image, mended, ready to be prepared for each member."""
+        pixels = mended(image.pixels, image.mending)
+        # what the gate made shows the image as it came
+        working = image.working if image.mending == NOTHING_TO_MEND else None
         network, entry = self._loaded.mask, self._manifest.mask
         if network is None or entry is None:
-            return Picture(pixels, rule=self._rule)
+            return Picture(pixels, rule=self._rule, working=working)
 
         def find_hand(grey: Grey) -> NDArray[np.bool_]:
             try:
@@ -277,7 +294,7 @@ class Ensemble:
                     return np.ones(grey.shape, dtype=np.bool_)
                 raise
 
-        return Picture(pixels, rule=self._rule, find_hand=find_hand)
+        return Picture(pixels, rule=self._rule, find_hand=find_hand, working=working)
 
     def _combine(
         self,

@@ -68,15 +68,22 @@ class Picture:
         *,
         rule: PreprocessingRule,
         find_hand: HandFinder | None = None,
+        working: NDArray[np.float32] | None = None,
     ) -> None:
-        """``pixels``: ``(rows, columns)`` display values, bone bright, any range."""
+        """``pixels``: ``(rows, columns)`` display values, bone bright, any range.
+
+        ``working``: their working image by this rule, where it was made before.
+        """
         self._pixels = pixels
         self.rows, self.columns = pixels.shape
         self._rule = rule
         self._find_hand = find_hand
+        self._made = working
 
     @cached_property
     def _working(self) -> NDArray[np.float32]:
+        if self._made is not None:
+            return self._made
         return to_working_image(self._pixels, rule=self._rule)
 
     @cached_property

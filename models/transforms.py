@@ -6,6 +6,7 @@ from a setting.
 """
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -33,6 +34,15 @@ DEFAULT_RULE = PreprocessingRule(
     border_tolerance=0.02,
     min_contrast=0.02,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposed:
+    """A squashed image in unit range, and what was found out on the way there."""
+
+    unit: NDArray[np.float32]  #: ``(height, width)`` 0.0 air … 1.0 bone
+    inside: NDArray[np.bool_]  #: the same shape, True where the detector was exposed
+    contrast: float  #: between the clipping percentiles, as a share of the image's full range
 
 
 class FlatImageError(UnsuitableImageError):
@@ -124,6 +134,12 @@ def to_unit_range(
     Raises:
         FlatImageError: less than ``rule.min_contrast`` of the full range between the percentiles.
     """
+    return _exposed(image, inside, rule).unit
+
+
+def _exposed(
+    image: NDArray[np.float32], inside: NDArray[np.bool_], rule: PreprocessingRule
+) -> Exposed:
     values = image.astype(np.float64)
     low, high = np.percentile(values[inside], (rule.clip_percent, 100 - rule.clip_percent))
     full = float(np.ptp(values))
@@ -132,7 +148,20 @@ def to_unit_range(
     if contrast < rule.min_contrast or high <= low:
         raise FlatImageError(contrast=contrast, least=rule.min_contrast)
     unit: NDArray[np.float32] = np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
-    return unit
+    return Exposed(unit=unit, inside=inside, contrast=contrast)
+
+
+def expose(image: NDArray[np.float32], *, rule: PreprocessingRule) -> Exposed:
+    """Find the exposed area and scale it to unit range.
+
+    Args:
+        image: ``(height, width)`` display values, bone bright, squashed or not.
+        rule: the release's constants.
+
+    Raises:
+        FlatImageError: the image is almost uniform.
+    """
+    return _exposed(image, find_exposed_area(image, tolerance=rule.border_tolerance), rule)
 
 
 def to_hand_tone(
@@ -186,12 +215,14 @@ def to_working_image(
     Raises:
         FlatImageError: the image is almost uniform.
     """
-    image = squash(pixels, size=rule.working_size)
-    inside = find_exposed_area(image, tolerance=rule.border_tolerance)
-    unit = to_unit_range(image, inside=inside, rule=rule)
+    return toned(expose(squash(pixels, size=rule.working_size), rule=rule), rule=rule)
+
+
+def toned(exposed: Exposed, *, rule: PreprocessingRule) -> NDArray[np.float32]:
+    """Return the working image that a squashed and exposed one makes; as ``to_working_image``."""
     if rule.hand_tone is None:
-        return unit
-    return to_hand_tone(unit, inside=inside, tone=rule.hand_tone)
+        return exposed.unit
+    return to_hand_tone(exposed.unit, inside=exposed.inside, tone=rule.hand_tone)
 
 
 def to_model_input(working: NDArray[np.float32], *, size: int, rule: PreprocessingRule) -> Tensor:

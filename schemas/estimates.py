@@ -83,6 +83,8 @@ class HandImage:
     pixels: "NDArray[np.float32]"  #: ``(rows, columns)`` display values, bone bright, any range
     sexes: tuple[Sex, ...]  #: one, or both where the header does not say
     mending: Mending = NOTHING_TO_MEND  #: what ``Estimator.check`` found
+    #: what ``Estimator.check`` made of these pixels, so that it need not be made twice
+    working: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,8 @@ class GateVerdict:
     expected: str = ""  #: what can be read
     flags: tuple[QualityFlag, ...] = ()
     mending: Mending = NOTHING_TO_MEND  #: goes into ``HandImage``; the flags say so, too
+    #: goes into ``HandImage``, too: what all inputs are made from; None where that is not known
+    working: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
 
 
 class Estimator(Protocol):

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engines.openvino import OpenVinoMember, is_installed
+from models.engines.openvino import OpenVinoGate, OpenVinoMember, is_installed
 from models.engines.tape import UncoveredError
 from models.ensemble import Ensemble
+from models.gate.trained import VIEWS, Look, TrainedGate
+from models.gate.view import gate_view
 from models.phantom import draw_phantom
+from models.transforms import squash
 from schemas.config import Engine
 from schemas.errors import UsageError
 from schemas.estimates import HandImage, Reading
@@ -18,6 +21,9 @@ from schemas.releases import Averaging
 #: how far another engine's months, and the months of any field of its heatmap, may be from
 #: PyTorch's on the phantom; 0.00003 was measured for OpenVINO in float32
 SAME_ANSWER_MONTHS = 0.05
+#: how far the probabilities of another engine's gate may be from PyTorch's on the phantom; 2e-7
+#: was measured for OpenVINO in float32
+SAME_SIGHT = 1e-3
 #: how many views of an image a member is given at a time
 _VIEWS = {Averaging.NONE: 1, Averaging.MIRROR: 2, Averaging.FIVE_CROPS: 5}
 
@@ -62,15 +68,20 @@ def choose_engine(
     reason = _obstacle(ensemble)
     if not reason:
         try:
-            compiled = ensemble.compiled_by(_compile_all(ensemble, threads=threads))
+            compiled = ensemble.compiled_by(
+                _compile_all(ensemble, threads=threads), gate=_compile_gate(ensemble, threads)
+            )
         except (UncoveredError, ImportError, RuntimeError) as error:
             reason = f"it does not cover these networks ({type(error).__name__}: {error})"
         else:
             apart = greatest_difference(ensemble, compiled)
-            if apart <= SAME_ANSWER_MONTHS:
+            if not has_same_sight(ensemble, compiled):
+                reason = "its gate sees something else in the phantom than PyTorch"
+            elif apart > SAME_ANSWER_MONTHS:
+                reason = f"it is {apart:.2f} months from PyTorch on the phantom"
+            else:
                 same = f"{apart:.1g} months from PyTorch on the phantom"
                 return compiled, EngineChoice(engine=Engine.OPENVINO, reason=same)
-            reason = f"it is {apart:.2f} months from PyTorch on the phantom"
     if wanted is Engine.OPENVINO:
         raise EngineUnavailableError(engine=wanted.value, reason=reason)
     return ensemble, EngineChoice(engine=Engine.TORCH, reason=f"of openvino: {reason}")
@@ -78,11 +89,32 @@ def choose_engine(
 
 def greatest_difference(ensemble: Ensemble, other: Ensemble) -> float:
     """Return the greatest difference on the phantom, months: of members and fields, both sexes."""
-    pinned = ensemble.manifest.phantom
-    pixels = draw_phantom(age_months=pinned.age_months, sex=Sex(pinned.sex)).astype(np.float32)
-    image = HandImage(pixels=pixels, sexes=tuple(Sex))
+    image = HandImage(pixels=_phantom_of(ensemble), sexes=tuple(Sex))
     numbers = [_numbers(one.read([image])[0]) for one in (ensemble, other)]
     return float(np.abs(numbers[0] - numbers[1]).max())
+
+
+def has_same_sight(ensemble: Ensemble, other: Ensemble) -> bool:
+    """Say whether two gates of one release see the same in the phantom."""
+    looks = [_look(one) for one in (ensemble, other)]
+    if looks[0] is None or looks[1] is None:
+        return looks[0] is looks[1]
+    mine, theirs = looks[0], looks[1]
+    apart = max(abs(mine.kinds[kind] - theirs.kinds[kind]) for kind in mine.kinds)
+    return apart <= SAME_SIGHT and mine.mending == theirs.mending
+
+
+def _look(ensemble: Ensemble) -> Look | None:
+    if ensemble.gate is None:
+        return None
+    rule = ensemble.manifest.preprocessing
+    image = squash(_phantom_of(ensemble), size=rule.working_size)
+    return ensemble.gate.look(gate_view(image, size=ensemble.gate.entry.input_size, rule=rule))
+
+
+def _phantom_of(ensemble: Ensemble) -> NDArray[np.float32]:
+    pinned = ensemble.manifest.phantom
+    return draw_phantom(age_months=pinned.age_months, sex=Sex(pinned.sex)).astype(np.float32)
 
 
 def _numbers(reading: Reading) -> NDArray[np.float64]:
@@ -95,6 +127,14 @@ def _obstacle(ensemble: Ensemble) -> str:
     if ensemble.device.type != "cpu":
         return f"the networks are on {ensemble.device}"
     return "" if is_installed() else "it is not installed"
+
+
+def _compile_gate(ensemble: Ensemble, threads: int) -> TrainedGate | None:
+    gate = ensemble.gate
+    if gate is None:
+        return None
+    compiled = OpenVinoGate(gate.network, size=gate.entry.input_size, views=VIEWS, threads=threads)
+    return TrainedGate(gate.entry, gate.network, compiled=compiled)
 
 
 def _compile_all(ensemble: Ensemble, *, threads: int) -> tuple[OpenVinoMember, ...]:

@@ -1,9 +1,9 @@
-"""A member in OpenVINO: its months and their heatmap in one graph that runs forwards only."""
+"""Networks in OpenVINO: a member with its heatmap in one graph that runs forwards, and the gate."""
 
 import importlib
 import importlib.util
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.engines.openvino_steps import Known, Node, Ops, back, forward
 from models.engines.tape import Tape, Values, record
+from models.gate.network import GateNetwork, Sighting
 from models.networks import AgeNetwork
 
 
@@ -49,13 +50,50 @@ class OpenVinoMember:
         """
         features = record(network.features, torch.zeros((1, 1, size, size)))
         head = record(network.head, empty.float(), torch.zeros((1, 1)))
-        openvino: Any = importlib.import_module("openvino")
-        ops: Ops = importlib.import_module("openvino.opset13")
+        ops = _operations()
         image = ops.parameter([views, 1, size, size], np.float32)
         sex = ops.parameter([1, 1], np.float32)
         feature_map = _run(features, ops, {features.inputs[0]: image})[features.output]
+        outputs = _explained(head, ops, feature_map, sex)
+        self._graph = _Graph(outputs, inputs=(image, sex), threads=threads)
+
+    def __call__(self, views: Values, *, sex: float) -> Explained:
+        """Return what is said to ``(view, 1, size, size)``, read as one sex (1.0 male)."""
+        months, cells = self._graph(views, np.array([[sex]], dtype=np.float32))
+        return Explained(months=months, cells=cells)
+
+
+class OpenVinoGate:
+    """The gate's network, compiled for a number of views of one picture."""
+
+    def __init__(self, network: GateNetwork, *, size: int, views: int, threads: int) -> None:
+        """Compile.
+
+        Args:
+            network: in evaluation mode, on the processor.
+            size: side of its input, pixels.
+            views: how many it is given at a time.
+            threads: of the processor.
+        """
+        tape = record(network.said, torch.zeros((1, 1, size, size)))
+        ops = _operations()
+        view = ops.parameter([views, 1, size, size], np.float32)
+        said = _run(tape, ops, {tape.inputs[0]: view})[tape.output]
+        self._graph = _Graph([said], inputs=[view], threads=threads)
+
+    def __call__(self, views: Tensor) -> Sighting:
+        """Return what is seen in ``(view, 1, size, size)``; as ``GateNetwork``."""
+        (said,) = self._graph(views.numpy())
+        return Sighting.of(torch.from_numpy(said))
+
+
+class _Graph:
+    """Nodes, compiled for the processor; threads take turns."""
+
+    def __init__(self, outputs: Sequence[Node], *, inputs: Sequence[Node], threads: int) -> None:
+        openvino: Any = importlib.import_module("openvino")
         compiled = openvino.Core().compile_model(
-            openvino.Model([*_explained(head, ops, feature_map, sex)], [image, sex], "member"),
+            openvino.Model([*outputs], [*inputs], "network"),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 gives months that are 0.09 off
@@ -64,14 +102,21 @@ class OpenVinoMember:
             },
         )
         self._request = compiled.create_infer_request()
+        self._count = len(outputs)
         self._turn = threading.Lock()  # there is one request, whoever asks
 
-    def __call__(self, views: Values, *, sex: float) -> Explained:
-        """Return what is said to ``(view, 1, size, size)``, read as one sex (1.0 male)."""
+    def __call__(self, *values: Values) -> list[Values]:
+        """Return the outputs, in their order."""
         with self._turn:
-            self._request.infer([views, np.array([[sex]], dtype=np.float32)])
-            months, cells = (self._request.get_output_tensor(index).data for index in (0, 1))
-            return Explained(months=months.copy(), cells=cells.copy())
+            self._request.infer([*values])
+            return [
+                self._request.get_output_tensor(index).data.copy() for index in range(self._count)
+            ]
+
+
+def _operations() -> Ops:
+    """Load OpenVINO's operations; the library is an optional one."""
+    return importlib.import_module("openvino.opset13")
 
 
 def _run(tape: Tape, ops: Ops, given: Mapping[int, Node]) -> dict[int, Node]:

@@ -18,6 +18,7 @@ from models.engines.tape import (
     Join,
     Line,
     Mean,
+    Peak,
     Squeeze,
     Step,
     Total,
@@ -182,6 +183,11 @@ def _(step: Mean, ops: Ops, nodes: Nodes) -> Node:
 def _(step: Mean, ops: Ops, slope: Node, known: Known, made: int) -> dict[int, Node]:  # noqa: ARG001
     each = ops.multiply(slope, np.float32(1 / step.cells))
     return {step.source: ops.unsqueeze(each, ops.constant(np.array([2, 3])))}
+
+
+@forward.register
+def _(step: Peak, ops: Ops, nodes: Nodes) -> Node:
+    return ops.reduce_max(nodes[step.source], ops.constant(np.array([2, 3])), keep_dims=False)
 
 
 @forward.register

@@ -70,6 +70,13 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """The greatest value over rows and columns: ``(batch, channels)``."""
+
+    source: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dense:
     """A linear layer."""
 
@@ -102,7 +109,7 @@ class Squeeze:
     source: int
 
 
-Step = Convolution | Norm | Clamp | Total | Mean | Dense | Join | Line | Squeeze
+Step = Convolution | Norm | Clamp | Total | Mean | Peak | Dense | Join | Line | Squeeze
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,6 +325,12 @@ def _mean(number_of: _Numbers, source: Tensor, dim: Sequence[int] = ()) -> Step:
     return Mean(source=number_of(source), cells=source.shape[2] * source.shape[3])
 
 
+def _peak(number_of: _Numbers, source: Tensor, dim: Sequence[int] = ()) -> Step:
+    if tuple(dim) != (2, 3):
+        raise UncoveredError("the greatest of other things than cells")
+    return Peak(source=number_of(source))
+
+
 def _dense(number_of: _Numbers, source: Tensor, weight: Tensor, bias: Tensor | None = None) -> Step:
     return Dense(
         source=number_of(source),
@@ -354,6 +367,7 @@ _STEPS: Mapping[Callable[..., Any], Callable[..., Step]] = {
     torch.mul: _product,
     Tensor.mul: _product,
     Tensor.mean: _mean,
+    Tensor.amax: _peak,
     torch.cat: _join,
     Tensor.squeeze: _squeeze,
 }

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from models.gate.network import Kind
 from models.gate.trained import TrainedGate
-from models.gate.view import gate_view
-from models.transforms import FlatImageError, find_exposed_area, squash, to_unit_range
-from schemas.estimates import GateVerdict, QualityFlag
+from models.gate.view import view_of
+from models.transforms import FlatImageError, expose, squash, toned
+from schemas.estimates import NOTHING_TO_MEND, GateVerdict, QualityFlag
 from schemas.refusals import RefusalReason
 from schemas.releases import PreprocessingRule
 
@@ -100,10 +100,8 @@ def _judge_sight(view: NDArray[np.float32], gate: TrainedGate) -> GateVerdict:
 def _judge_contents(
     pixels: NDArray[np.float32], rule: PreprocessingRule, gate: TrainedGate | None
 ) -> GateVerdict:
-    image = squash(pixels, size=rule.working_size)
-    inside = find_exposed_area(image, tolerance=rule.border_tolerance)
     try:
-        unit = to_unit_range(image, inside=inside, rule=rule)
+        exposed = expose(squash(pixels, size=rule.working_size), rule=rule)
     except FlatImageError as error:
         return _refuse(
             RefusalReason.POOR_CONTRAST,
@@ -111,18 +109,20 @@ def _judge_contents(
             found=error.contrast,
             expected=f"a share of at least {rule.min_contrast:.3g}",
         )
-    low, high = np.percentile(image[inside], (rule.clip_percent, 100 - rule.clip_percent))
-    contrast = float(high - low) / float(np.ptp(image))
     if gate is None:
-        verdict = _judge_brightness(unit[inside], contrast=contrast)
+        verdict = _judge_brightness(exposed.unit[exposed.inside], contrast=exposed.contrast)
     else:
-        verdict = _judge_sight(gate_view(image, size=gate.entry.input_size, rule=rule), gate)
+        verdict = _judge_sight(view_of(exposed, size=gate.entry.input_size), gate)
+    if verdict.refusal is not None:
+        return replace(verdict, flags=())
     flags = [*verdict.flags]
-    if contrast < LOW_CONTRAST:
+    if exposed.contrast < LOW_CONTRAST:
         flags.append(QualityFlag.LOW_CONTRAST)
     if min(pixels.shape) < LOW_RESOLUTION_SIDE:
         flags.append(QualityFlag.LOW_RESOLUTION)
-    return replace(verdict, flags=tuple(flags) if verdict.refusal is None else ())
+    is_as_it_came = verdict.mending == NOTHING_TO_MEND
+    working = toned(exposed, rule=rule) if is_as_it_came else None
+    return replace(verdict, flags=tuple(flags), working=working)
 
 
 def judge_pixels(

@@ -30,6 +30,15 @@ class Sighting:
     turns: Tensor  #: ``(batch, 4)``: quarter turns anticlockwise that were done to an upright hand
     inverted: Tensor  #: ``(batch,)``: air is bright
 
+    @staticmethod
+    def of(said: Tensor) -> "Sighting":
+        """Return what the network's numbers, ``(batch, kinds + turns + 1)``, mean."""
+        return Sighting(
+            kinds=said[:, : len(KINDS)],
+            turns=said[:, len(KINDS) : len(KINDS) + TURNS],
+            inverted=said[:, -1],
+        )
+
 
 def _stage(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
     return nn.Sequential(
@@ -65,11 +74,11 @@ class GateNetwork(nn.Module):
         Args:
             view: ``(batch, 1, size, size)`` float32, 0.0 air … 1.0 bone, less 0.5.
         """
+        return Sighting.of(self.said(view))
+
+    def said(self, view: Tensor) -> Tensor:
+        """Return the same in one tensor, ``(batch, kinds + turns + 1)``."""
         seen = self.body(view)  # (B, 8 * width, size / 16, size / 16)
         pooled = torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1)
-        said = self.head(self.dropout(pooled))  # (B, kinds + turns + 1)
-        return Sighting(
-            kinds=said[:, : len(KINDS)],
-            turns=said[:, len(KINDS) : len(KINDS) + TURNS],
-            inverted=said[:, -1],
-        )
+        odds: Tensor = self.head(self.dropout(pooled))
+        return odds

@@ -1,15 +1,21 @@
 """The trained gate of a release: one look at a picture in every turn and polarity."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.gate.network import KINDS, TURNS, GateNetwork, Kind, Sighting
 from schemas.estimates import Mending
 from schemas.releases import Gate
+
+#: of a picture that the gate sees: all turns, as it is and inverted
+VIEWS = 2 * TURNS
+#: the gate's network, in whatever engine: ``(VIEWS, 1, size, size)`` → a sighting of each
+Sees = Callable[[Tensor], Sighting]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,20 +27,20 @@ class Look:
     upright: float  #: probability that this is how it has to be turned
 
 
-def look(network: GateNetwork, view: NDArray[np.float32]) -> Look:
+def look(network: Sees, view: NDArray[np.float32]) -> Look:
     """Return what a view shows and how it has to be mended.
 
     The network sees the view in all four turns, as it is and inverted, and its logarithms of odds
     are averaged: so a picture, its negative and its turned copies get one verdict.
 
     Args:
-        network: in evaluation mode.
+        network: the gate's, in evaluation mode.
         view: ``(input_size, input_size)`` from ``gate_view``.
     """
     views = [np.rot90(values, turn) for values in (view, 1.0 - view) for turn in range(TURNS)]
     batch = torch.from_numpy(np.stack(views).astype(np.float32) - 0.5).unsqueeze(1)
     with torch.no_grad():
-        seen: Sighting = network(batch)  # (8, …)
+        seen = network(batch)  # (8, …)
     kinds = seen.kinds.log_softmax(1).mean(0).softmax(0)
     said = seen.turns.log_softmax(1)
     # a view turned by t more that seems to lie at u lies itself at u - t
@@ -52,10 +58,12 @@ def look(network: GateNetwork, view: NDArray[np.float32]) -> Look:
 class TrainedGate:
     """The gate's network with its bounds, on the processor: it is small."""
 
-    def __init__(self, entry: Gate, network: GateNetwork) -> None:
+    def __init__(self, entry: Gate, network: GateNetwork, *, compiled: Sees | None = None) -> None:
+        """``compiled``: the same network in another engine; None: PyTorch runs it."""
         self.entry = entry
         self.network = network
+        self._sees = network if compiled is None else compiled
 
     def look(self, view: NDArray[np.float32]) -> Look:
         """Return what a view, made by ``gate_view``, shows and how it has to be mended."""
-        return look(self.network, view)
+        return look(self._sees, view)

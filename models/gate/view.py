@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.transforms import find_exposed_area, to_unit_range
+from models.transforms import Exposed, expose
 from schemas.releases import PreprocessingRule
 
 
@@ -24,9 +24,13 @@ def gate_view(
     Raises:
         FlatImageError: the image is almost uniform.
     """
-    inside = find_exposed_area(image, tolerance=rule.border_tolerance)
-    unit = to_unit_range(image, inside=inside, rule=rule)
+    return view_of(expose(image, rule=rule), size=size)
+
+
+def view_of(exposed: Exposed, *, size: int) -> NDArray[np.float32]:
+    """Return the view of an image that is in unit range already; as ``gate_view``."""
+    inside = exposed.inside
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    exposed = unit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    view = cv2.resize(exposed, (size, size), interpolation=cv2.INTER_AREA)
+    shown = exposed.unit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    view = cv2.resize(shown, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(view, dtype=np.float32)

@@ -36,6 +36,23 @@ def test_the_estimate_is_the_mean_of_the_members(ensemble: Ensemble) -> None:
     assert estimate.spread_months == pytest.approx(np.std(months, ddof=1))
 
 
+@pytest.mark.parametrize("size", [(240, 200), (299, 299), (500, 400)])
+def test_what_the_gate_made_of_an_image_changes_nothing_in_its_reading(
+    ensemble: Ensemble, size: tuple[int, int]
+) -> None:
+    hand = drawn_hand(*size)
+    verdict = ensemble.check(hand)
+
+    (anew,) = ensemble.read([HandImage(pixels=hand, sexes=(Sex.MALE,))])
+    (handed_on,) = ensemble.read(
+        [HandImage(pixels=hand, sexes=(Sex.MALE,), working=verdict.working)]
+    )
+
+    assert verdict.working is not None
+    assert handed_on.estimates == anew.estimates
+    np.testing.assert_array_equal(handed_on.heatmap.months, anew.heatmap.months)
+
+
 def test_the_interval_is_that_of_the_sex(ensemble: Ensemble) -> None:
     image = HandImage(pixels=drawn_hand(), sexes=(Sex.FEMALE, Sex.MALE))
 

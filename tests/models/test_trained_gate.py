@@ -78,6 +78,18 @@ def test_a_negative_is_seen_as_the_same_picture_and_inverted_back() -> None:
     assert negative.mending.is_inverted is not first.mending.is_inverted
 
 
+def test_an_image_that_has_to_be_mended_is_prepared_anew() -> None:
+    gate = gate_that_sees(Kind.HAND)
+    verdicts = [
+        judge_pixels(np.rot90(drawn_hand(500, 400), turn), rule=DEFAULT_RULE, gate=gate)
+        for turn in range(4)
+    ]
+
+    assert {verdict.mending.turns for verdict in verdicts} == {0, 1, 2, 3}
+    for verdict in verdicts:
+        assert (verdict.working is None) is (verdict.mending != Mending())
+
+
 def test_mending_undoes_turn_and_inversion() -> None:
     hand = drawn_hand(50, 40)
     turned = np.ascontiguousarray(np.rot90(hand.min() + hand.max() - hand, 3))

@@ -143,7 +143,11 @@ class ImageReader:
         laps.end("check")
         sexes = (source.sex.sex,) if source.sex.sex else (Sex.FEMALE, Sex.MALE)
         reading = self._estimator.read(
-            [HandImage(pixels=pixels, sexes=sexes, mending=verdict.mending)]
+            [
+                HandImage(
+                    pixels=pixels, sexes=sexes, mending=verdict.mending, working=verdict.working
+                )
+            ]
         )[0]
         laps.end("read")
         blank = self._content(source, revision, outcome=Outcome.ESTIMATED)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from models.engines import choice
 from models.engines.choice import (
@@ -9,9 +10,10 @@ from models.engines.choice import (
     EngineUnavailableError,
     choose_engine,
 )
-from models.engines.openvino import Explained, OpenVinoMember, is_installed
+from models.engines.openvino import Explained, OpenVinoGate, OpenVinoMember, is_installed
 from models.engines.tape import Values
 from models.ensemble import Ensemble, load_estimator
+from models.gate.network import Sighting
 from models.release.manifest import list_releases
 from schemas.config import Engine
 from schemas.estimates import HandImage
@@ -101,6 +103,36 @@ def test_an_engine_with_another_answer_is_not_used(
 
     assert (estimator, taken.engine) == (shipped, Engine.TORCH)
     assert "0.20 months from PyTorch" in taken.reason
+
+
+@needs_openvino
+@pytest.mark.parametrize("turns", [0, 1, 2])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("size", [(500, 400), (300, 260)])
+def test_the_gate_of_the_fast_engine_gives_the_same_verdict(
+    shipped: Ensemble, fast: Ensemble, turns: int, sign: int, size: tuple[int, int]
+) -> None:
+    pixels = np.ascontiguousarray(np.rot90(sign * drawn_hand(*size), turns))
+
+    assert fast.check(pixels) == shipped.check(pixels)
+
+
+@needs_openvino
+def test_an_engine_whose_gate_sees_something_else_is_not_used(
+    shipped: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = OpenVinoGate.__call__
+
+    def other(self: OpenVinoGate, views: Tensor) -> Sighting:
+        seen = honest(self, views)
+        return Sighting(kinds=seen.kinds.flip(1), turns=seen.turns, inverted=seen.inverted)
+
+    monkeypatch.setattr(OpenVinoGate, "__call__", other)
+
+    estimator, taken = choose_engine(shipped, Engine.AUTO, threads=1)
+
+    assert (estimator, taken.engine) == (shipped, Engine.TORCH)
+    assert "its gate sees something else" in taken.reason
 
 
 def test_without_the_library_pytorch_reads(

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.engines.openvino import OpenVinoMember, is_installed
+from models.engines.openvino import OpenVinoGate, OpenVinoMember, is_installed
 from models.engines.tape import UncoveredError, record
+from models.gate.network import GateNetwork
 from models.networks import AgeNetwork, BoneAgeNetwork, build_network
 from models.rescale import differences
 from models.saliency import empty_exposure
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 SIZE = 64
 SAME_MONTHS = 1e-3  # float32, summed in another order
+SAME_ODDS = 1e-4  # of logarithms up to 10, as above
 #: what a training makes of a batch norm, and from where to where
 NORMS = (
     ("running_mean", -0.5, 0.5),
@@ -32,11 +34,22 @@ NORMS = (
 def lite_network(seed: int = 0) -> BoneAgeNetwork:
     torch.manual_seed(seed)
     network = build_network("efficientnet_lite0", age_mean_months=120.0, age_sd_months=40.0)
+    as_trained(network)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def gate_network() -> GateNetwork:
+    torch.manual_seed(0)
+    network = GateNetwork(width=8)
+    as_trained(network)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def as_trained(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):  # as after a training, not the identity
             for name, low, high in NORMS:
                 nn.init.uniform_(getattr(module, name), low, high)
-    return network.eval().requires_grad_(requires_grad=False)
 
 
 def compiled(network: AgeNetwork, *, views: int = 2) -> OpenVinoMember:
@@ -73,6 +86,28 @@ def test_months_and_cells_are_those_of_pytorch(
     cells = differences(network, feature_map, sexes, empty=empty_map(network))
     assert said.months == pytest.approx(network.head(feature_map, sexes).numpy(), abs=SAME_MONTHS)
     assert said.cells == pytest.approx(cells.numpy(), abs=SAME_MONTHS)
+
+
+@pytest.fixture(scope="module")
+def gates() -> tuple[GateNetwork, OpenVinoGate]:
+    network = gate_network()
+    return network, OpenVinoGate(network, size=SIZE, views=8, threads=1)
+
+
+@settings(deadline=None, max_examples=6)
+@given(seed=st.integers(0, 2**31), level=st.floats(0.0, 1.0))
+def test_the_gate_sees_what_it_sees_in_pytorch(
+    gates: tuple[GateNetwork, OpenVinoGate], seed: int, level: float
+) -> None:
+    network, gate = gates
+    views = torch.rand(8, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)) - 0.5
+    views[views < level - 0.5] = -0.5
+
+    plain, seen = network(views), gate(views)
+
+    assert seen.kinds.numpy() == pytest.approx(plain.kinds.numpy(), abs=SAME_ODDS)
+    assert seen.turns.numpy() == pytest.approx(plain.turns.numpy(), abs=SAME_ODDS)
+    assert seen.inverted.numpy() == pytest.approx(plain.inverted.numpy(), abs=SAME_ODDS)
 
 
 def test_answers_to_several_who_ask_at_once_are_not_mixed_up(
