@@ -25,6 +25,8 @@ _BLACK_PERCENT, _WHITE_PERCENT = 1.0, 99.7  # of the pixels shown: display only,
 _LEAST_LIMIT_MONTHS = 0.1  # a map without contributions must not look busy
 _SIDE_WORDS = {"L": "LEFT hand", "R": "RIGHT hand"}
 _BAR_BEHIND = 96  # mid grey, as bone and soft tissue are on the page
+#: from what is left of the grey, and the shares of the two colours, to red, green and blue
+_MIXING = np.array([(1, *hues) for hues in zip(OLDER, YOUNGER, strict=True)], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +61,11 @@ def draw_radiograph(
     zoom = min(box.width / columns, box.height / rows)
     width, height = max(1, round(columns * zoom)), max(1, round(rows * zoom))
     grey = _to_grey(_resized(pixels, width=width, height=height))
-    picture: Pixels = np.repeat(grey[:, :, np.newaxis], 3, axis=2)
-    if heatmap is not None:
+    if heatmap is None:
+        picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    else:
         shares = _resized(heatmap.months, width=width, height=height)
-        picture = _coloured(picture, shares / Scale.of(heatmap).limit_months)
+        picture = _coloured(grey, shares / np.float32(Scale.of(heatmap).limit_months))
     place = Box(
         left=box.left + (box.width - width) // 2,
         top=box.top + (box.height - height) // 2,
@@ -85,7 +88,7 @@ def draw_colour_bar(canvas: Canvas, box: Box, heatmap: Heatmap) -> None:
     scale = Scale.of(heatmap)
     bar = Box(left=box.left + 96, top=box.top + 4, width=box.width - 192, height=22)
     shares = np.linspace(-1, 1, bar.width, dtype=np.float32)[np.newaxis].repeat(bar.height, axis=0)
-    behind = np.full((bar.height, bar.width, 3), _BAR_BEHIND, dtype=np.uint8)
+    behind = np.full((bar.height, bar.width), _BAR_BEHIND, dtype=np.uint8)
     canvas.paste(_coloured(behind, shares), left=bar.left, top=bar.top)
     middle = bar.top + bar.height / 2
     canvas.write("younger", (bar.left - 12, middle), size=20, colour=YOUNGER, anchor="rm")
@@ -112,23 +115,21 @@ def draw_side(canvas: Canvas, place: Box, laterality: str | None) -> None:
 def _to_grey(shown: NDArray[np.float32]) -> Pixels:
     fewer = shown[::2, ::2]  # a quarter of the pixels tells the same
     low, high = np.percentile(fewer, (_BLACK_PERCENT, _WHITE_PERCENT))
-    levels = (shown - np.float32(low)) * np.float32(255 / max(float(high - low), 1e-6))
-    grey: Pixels = np.rint(levels.clip(0, 255)).astype(np.uint8)
+    levels = shown - np.float32(low)
+    levels *= np.float32(255 / max(float(high - low), 1e-6))
+    np.clip(levels, 0, 255, out=levels)
+    grey: Pixels = np.rint(levels, out=levels).astype(np.uint8)
     return grey
 
 
-def _coloured(picture: Pixels, shares: NDArray[np.float32]) -> Pixels:
-    """Lay colour over ``picture`` as strong as ``shares``, ``(rows, columns)``, -1 … 1."""
-    strength = np.clip(shares, -1, 1) * np.float32(_STRONGEST)
-    older, younger = strength.clip(min=0), -strength.clip(max=0)
-    left = 1 - older - younger  # of the grey
-    planes = []
-    for channel, hues in enumerate(zip(OLDER, YOUNGER, strict=True)):
-        mixed = picture[:, :, channel] * left
-        for hue, share in zip(hues, (older, younger), strict=True):
-            mixed += np.float32(hue) * share
-        planes.append(np.rint(mixed, out=mixed).astype(np.uint8))
-    return np.asarray(cv2.merge(planes), dtype=np.uint8)
+def _coloured(grey: Pixels, shares: NDArray[np.float32]) -> Pixels:
+    """Lay colour over ``grey`` as strong as ``shares``, -1 … 1, both ``(rows, columns)``."""
+    strength = np.clip(shares, -1, 1)
+    strength *= np.float32(_STRONGEST)
+    older, younger = np.maximum(strength, 0), np.maximum(-strength, 0)
+    left = grey * (1 - np.abs(strength))
+    mixed = cv2.transform(cv2.merge([left, older, younger]), _MIXING)
+    return np.asarray(cv2.convertScaleAbs(mixed), dtype=np.uint8)  # rounds; nothing is negative
 
 
 def _resized(values: NDArray[np.float32], *, width: int, height: int) -> NDArray[np.float32]:
