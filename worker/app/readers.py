@@ -37,8 +37,10 @@ def image_reader(
     from models.ensemble import load_estimator
     from worker.inference.batches import Batches
     from worker.inference.estimate import ImageReader
+    from worker.inference.memory import keep_freed_memory
     from worker.operations.device import choose_device, processor_threads
 
+    keep_freed_memory()
     plain = load_estimator(
         releases.release_folder(config),
         device=choose_device(device, threads=config.inference.threads),
