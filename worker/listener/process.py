@@ -4,6 +4,7 @@ import gc
 import threading
 
 from schemas.errors import TransientError
+from worker.listener.lean import uids_checked_once
 from worker.listener.scp import Listener
 
 #: How soon a dead accepting thread is noticed; it has never been seen to die.
@@ -31,11 +32,12 @@ def run(listener: Listener, *, stop: threading.Event) -> None:
         OSError: the spool cannot be had.
     """
     gc.freeze()  # pynetdicom collects every six seconds: what the libraries are made of stays out
-    listener.start()
-    try:
-        while not stop.wait(_WATCH_SECONDS):
-            if not listener.is_listening:
-                raise ListenerDiedError
-            listener.write_left_out()
-    finally:
-        listener.stop()
+    with uids_checked_once():
+        listener.start()
+        try:
+            while not stop.wait(_WATCH_SECONDS):
+                if not listener.is_listening:
+                    raise ListenerDiedError
+                listener.write_left_out()
+        finally:
+            listener.stop()

@@ -20,8 +20,10 @@ import pynetdicom
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
+from worker.listener.answers import encoded_answer
 from worker.listener.errors import UntestedLibraryError
 from worker.listener.spool import FileMeta, IncomingFile
 from worker.logs import log
@@ -39,6 +41,8 @@ _READ_STEP_BYTES = 256 * 1024
 _AHEAD_BYTES = 12  # heads of a PDU and of its first item: no more is known to come
 READY_FOR_TRANSFER = "Sta6"  #: PS3.8 table 9-5: the association is established
 _LAST_OF_DATA_SET = 0x02  #: message control header, PS3.8 E.2
+_LAST_OF_COMMAND = b"\x03"
+_ITEM_HEAD_BYTES = 6  #: before each fragment, PS3.8 9.3.5.1
 #: how soon an association looks at its timers, or sees that it shall end, where nobody tells it
 _LOOK_SECONDS = 0.1
 #: How long one step waits, as parts of what is left until the deadline; in between nothing is said
@@ -278,6 +282,17 @@ class SpoolingProvider(DIMSEServiceProvider):
             return self.msg_queue.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
             return None, None
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:  # noqa: ANN401 - as pynetdicom has it
+        """Send a message; the plain answer to a C-STORE without pynetdicom's work for it."""
+        encoded = encoded_answer(primitive) if isinstance(primitive, C_STORE) else None
+        most = self.maximum_pdu_size or LONGEST_PDU_BYTES
+        if encoded is None or len(encoded) + _ITEM_HEAD_BYTES > most:
+            super().send_msg(primitive, context_id)
+            return
+        answer = P_DATA()
+        answer.presentation_data_value_list.append((context_id, _LAST_OF_COMMAND + encoded))
+        self.dul.send_pdu(answer)
 
     def _after_fragment(self) -> None:
         message = self.message

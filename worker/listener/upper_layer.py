@@ -134,8 +134,8 @@ class SpoolingUpperLayer(DULServiceProvider):
     def _has_other_work(self) -> bool:
         return (
             self._kill_thread
-            or not self.event_queue.empty()
-            or not self.to_provider_queue.empty()
+            or bool(self.event_queue.queue)  # without their locks, as pynetdicom looks, too
+            or bool(self.to_provider_queue.queue)
             or self._provider.arriving is None
         )
 

@@ -30,6 +30,11 @@ _HEAD_START: Mapping[Priority, timedelta] = MappingProxyType(
 
 # Statements of every image are made once: to make one takes longer than to send it.
 _BEAR = sa.insert(plain(Job)).returning(plain(Job).c.id)
+_IS_KNOWN = (
+    sa.select(plain(Job).c.id)
+    .where(plain(Job).c.sop_instance_uid == sa.bindparam("sop_instance_uid"))
+    .limit(1)
+)
 _JOB_OF = (
     sa.select(Job)
     .where(Job.sop_instance_uid == sa.bindparam("sop_instance_uid"))
@@ -60,7 +65,7 @@ def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
         "release": release,
         "state": JobState.QUEUED,
         "attempt": 0,
-        "revision": retired_revision(ledger.session, arrival.sop_instance_uid),
+        "revision": retired_revision(ledger.connection, arrival.sop_instance_uid),
         "reception_id": reception_id,
         "run_after": ledger.at,
         "rank_at": rank_of(arrival.priority, arrived_at=ledger.at),
@@ -70,7 +75,7 @@ def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
         "updated_at": ledger.at,
     }
     ledger.note(
-        ledger.session.execute(_BEAR, born).scalar_one(),
+        ledger.connection.execute(_BEAR, born).scalar_one(),
         event="received",
         moved=(None, JobState.QUEUED),
         reason=Receipt.NEW,
@@ -96,17 +101,20 @@ def _add_reception(ledger: Ledger, arrival: Arrival) -> int | None:
         "state": ReceptionState.KEPT,
     }
     statement = _returning_id(insert_or_ignore(ledger.session, Reception))
-    return ledger.session.execute(statement, row).scalar_one_or_none()
+    return ledger.connection.execute(statement, row).scalar_one_or_none()
 
 
 @cache
 def _returning_id(insert: sa.Insert) -> ReturningInsert[int]:
-    return insert.returning(Reception.id)
+    return insert.returning(plain(Reception).c.id)
 
 
 def _job_of(ledger: Ledger, sop_instance_uid: str) -> Job | None:
     """Return the newest job for this UID, locked, whatever release it is for."""
-    return ledger.session.scalars(_JOB_OF, {"sop_instance_uid": sop_instance_uid}).one_or_none()
+    asked = {"sop_instance_uid": sop_instance_uid}
+    if ledger.connection.scalar(_IS_KNOWN, asked) is None:  # as for nearly all that arrive
+        return None
+    return ledger.session.scalars(_JOB_OF, asked).one_or_none()
 
 
 def _resent(ledger: Ledger, arrival: Arrival, job: Job | None) -> Receipt:

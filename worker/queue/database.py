@@ -91,7 +91,9 @@ def _begin_sqlite(connection: Connection) -> None:
     waiting when another one committed in between; a reader is therefore not able to write at all.
     """
     is_reader = connection.get_execution_options().get(_READ_ONLY, False)
-    connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if is_reader else 'OFF'}")
+    if connection.info.get(_READ_ONLY) is not is_reader:
+        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if is_reader else 'OFF'}")
+        connection.info[_READ_ONLY] = is_reader  # for as long as this connection is open
     connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")
 
 

@@ -33,13 +33,15 @@ from schemas.tables import (
     TombstoneRow,
 )
 from worker.queue.database import reading, time_of
+from worker.queue.dialect import plain
 from worker.queue.ledger import Ledger, canonical, ledger
 from worker.queue.retention import ACTOR, in_words
 
 _BATCH = 200  # jobs in one transaction, with one tombstone
 _EVENT_BATCH = 2000  # events without a job
-_LAST_REVISION = sa.select(RetiredJob.revision).where(  # asked for every image that arrives
-    RetiredJob.sop_instance_hash == sa.bindparam("sop_instance_hash")
+_RETIRED = plain(RetiredJob).c
+_LAST_REVISION = sa.select(_RETIRED.revision).where(  # asked for every image that arrives
+    _RETIRED.sop_instance_hash == sa.bindparam("sop_instance_hash")
 )
 
 
@@ -210,9 +212,9 @@ def digest_of(hashes: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
-def retired_revision(session: Session, sop_instance_uid: str) -> int:
+def retired_revision(connection: sa.Connection, sop_instance_uid: str) -> int:
     """Return the last revision of a job whose rows were removed; 0: there was none."""
-    return session.scalar(_LAST_REVISION, {"sop_instance_hash": _hash(sop_instance_uid)}) or 0
+    return connection.scalar(_LAST_REVISION, {"sop_instance_hash": _hash(sop_instance_uid)}) or 0
 
 
 def _bury(book: Ledger, due: DueRecords, *, policy: str, key: bytes) -> TombstoneRow:
