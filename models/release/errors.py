@@ -34,9 +34,9 @@ class FormatVersionError(PermanentError):
 
     code = "release.format_version"
 
-    def __init__(self, *, found: object, expected: int) -> None:
+    def __init__(self, *, path: Path, found: object, expected: int) -> None:
         super().__init__(
-            f"The manifest has format version {found!r}, this software reads {expected}. "
+            f"{path} has format version {found!r}, this software reads {expected}. "
             "Nothing was loaded. Install the version of the software that the release names, "
             "or a release made for this one."
         )
@@ -47,9 +47,9 @@ class MissingFileError(PermanentError):
 
     code = "release.file_missing"
 
-    def __init__(self, *, file: str) -> None:
+    def __init__(self, *, path: Path) -> None:
         super().__init__(
-            f"The release lists {file}, but the file is not there. Nothing was loaded. "
+            f"The release lists {path}, but the file is not there. Nothing was loaded. "
             "Restore the release from its source."
         )
 
@@ -59,9 +59,9 @@ class ChecksumError(PermanentError):
 
     code = "release.checksum"
 
-    def __init__(self, *, file: str, found: str, expected: str) -> None:
+    def __init__(self, *, path: Path, found: str, expected: str) -> None:
         super().__init__(
-            f"{file} has sha256 {found[:12]}…, the manifest says {expected[:12]}…. "
+            f"{path} has sha256 {found[:12]}…, the manifest says {expected[:12]}…. "
             "Nothing was loaded. The file was damaged or changed: restore it from its source."
         )
 
@@ -71,8 +71,8 @@ class WeightsError(PermanentError):
 
     code = "release.weights"
 
-    def __init__(self, *, file: str, architecture: str) -> None:
+    def __init__(self, *, path: Path, architecture: str) -> None:
         super().__init__(
-            f"The tensors in {file} do not fit {architecture}. Nothing was loaded. "
+            f"The tensors in {path} do not fit {architecture}. Nothing was loaded. "
             "Correct the architecture in release.toml, or build the release again."
         )

@@ -51,7 +51,7 @@ def _fill(network: nn.Module, path: Path, *, architecture: str, device: torch.de
             }
         )
     except (RuntimeError, SafetensorError) as error:
-        raise WeightsError(file=path.name, architecture=architecture) from error
+        raise WeightsError(path=path, architecture=architecture) from error
     network.eval().requires_grad_(requires_grad=False)
     network.to(device).to(memory_format=torch.channels_last)
 

@@ -36,7 +36,8 @@ def find_release(release: str | Path, *, releases: Path = RELEASES) -> Path:
     for folder in (releases / release, Path(release)):
         if (folder / MANIFEST_FILE).is_file():
             return folder
-    raise NoSuchReleaseError(path=releases / release)
+    is_name = len(Path(release).parts) == 1
+    raise NoSuchReleaseError(path=releases / release if is_name else Path(release))
 
 
 def list_releases(releases: Path = RELEASES) -> list[str]:
@@ -79,7 +80,8 @@ def read_manifest(folder: Path) -> tuple[Manifest, ReleaseIdentity]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(path=path, problem=str(error)) from error
     if table.get("format_version") != FORMAT_VERSION:
-        raise FormatVersionError(found=table.get("format_version"), expected=FORMAT_VERSION)
+        found = table.get("format_version")
+        raise FormatVersionError(path=path, found=found, expected=FORMAT_VERSION)
     try:
         manifest = Manifest.model_validate(table)
     except ValidationError as error:
@@ -107,10 +109,10 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
         if Path(file).name != file:
             raise ManifestError(path=folder / MANIFEST_FILE, problem=f"{file!r} is no file name")
         if not (folder / file).is_file():
-            raise MissingFileError(file=file)
+            raise MissingFileError(path=folder / file)
         found = digest_of_file(folder / file)
         if found != expected:
-            raise ChecksumError(file=file, found=found, expected=expected)
+            raise ChecksumError(path=folder / file, found=found, expected=expected)
 
 
 def verify_release(release: str | Path, *, releases: Path = RELEASES) -> ReleaseIdentity:

@@ -92,10 +92,10 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
+class Row:
     """One row as it is written, not yet believed."""
 
-    where: str
+    where: str  #: file and line
     image_id: str
     folder: str
     patient_id: str
@@ -103,8 +103,44 @@ class _Row:
     age: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationTable:
+    """A table as it is: the rows that can be used, and those that cannot, with the reasons."""
+
+    path: Path
+    annotations: tuple[Annotation, ...]
+    wrong_rows: tuple[Row, ...] = ()
+    problems: tuple[str, ...] = ()  #: at least one for each wrong row
+
+    @property
+    def rows(self) -> tuple[Annotation | Row, ...]:
+        """All rows: those that can be used, then the wrong ones."""
+        return (*self.annotations, *self.wrong_rows)
+
+    def require_sound(self) -> tuple[Annotation, ...]:
+        """Return all labelled radiographs.
+
+        Raises:
+            TrainingDataError: a row has a wrong sex or age, a value is missing, or an image comes
+                twice; every such row is named.
+        """
+        if self.problems:
+            raise TrainingDataError(path=self.path, problems=self.problems)
+        return self.annotations
+
+
 def read_annotations(data: Path, *, table: Path | None = None) -> list[Annotation]:
     """Return all labelled radiographs that may be used, in file order.
+
+    Raises:
+        NoTrainingDataError: no table is there.
+        TrainingDataError: rows are wrong; every one is named.
+    """
+    return list(read_table(data, table=table).require_sound())
+
+
+def read_table(data: Path, *, table: Path | None = None) -> AnnotationTable:
+    """Return the table of a data folder, in file order.
 
     Args:
         data: folder with one of the two layouts.
@@ -112,11 +148,11 @@ def read_annotations(data: Path, *, table: Path | None = None) -> list[Annotatio
 
     Raises:
         NoTrainingDataError: no table is there.
-        TrainingDataError: a row has a wrong sex or age, a value is missing, or an image comes
-            twice; every such row is named.
+        TrainingDataError: a column is missing.
     """
     path, rows = _open_rows(data, table)
     annotations: list[Annotation] = []
+    wrong_rows: list[Row] = []
     problems: list[str] = []
     seen: set[tuple[str, str]] = set()
     for row in rows:
@@ -127,7 +163,9 @@ def read_annotations(data: Path, *, table: Path | None = None) -> list[Annotatio
             wrong.append(f"{row.where}: image {row.image_id!r} in {row.folder!r} comes twice")
         seen.add((row.folder, row.image_id))
         problems += wrong
-        if not wrong:
+        if wrong:
+            wrong_rows.append(row)
+        else:
             annotations.append(
                 Annotation(
                     image_id=row.image_id,
@@ -137,9 +175,12 @@ def read_annotations(data: Path, *, table: Path | None = None) -> list[Annotatio
                     age_months=float(row.age),
                 )
             )
-    if problems:
-        raise TrainingDataError(path=path, problems=problems)
-    return annotations
+    return AnnotationTable(
+        path=path,
+        annotations=tuple(annotations),
+        wrong_rows=tuple(wrong_rows),
+        problems=tuple(problems),
+    )
 
 
 def is_challenge_layout(data: Path) -> bool:
@@ -158,7 +199,7 @@ def digest_of_annotations(annotations: Sequence[Annotation]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _open_rows(data: Path, table: Path | None) -> tuple[Path, Iterator[_Row]]:
+def _open_rows(data: Path, table: Path | None) -> tuple[Path, Iterator[Row]]:
     if table is None and is_challenge_layout(data):
         return data, _challenge_rows(data)
     path = table or data / TABLE
@@ -167,9 +208,9 @@ def _open_rows(data: Path, table: Path | None) -> tuple[Path, Iterator[_Row]]:
     return path, _table_rows(path)
 
 
-def _table_rows(path: Path) -> Iterator[_Row]:
+def _table_rows(path: Path) -> Iterator[Row]:
     for where, row in _lines_of(path, COLUMNS):
-        yield _Row(
+        yield Row(
             where=where,
             image_id=row["image_ID"],
             folder=row["dir"],
@@ -179,13 +220,13 @@ def _table_rows(path: Path) -> Iterator[_Row]:
         )
 
 
-def _challenge_rows(data: Path) -> Iterator[_Row]:
+def _challenge_rows(data: Path) -> Iterator[Row]:
     for table in CHALLENGE_TABLES:
         path = data / table.file
         if not path.exists():
             continue
         for where, row in _lines_of(path, (table.identifier, table.age, _MALE)):
-            yield _Row(
+            yield Row(
                 where=where,
                 image_id=f"{row[table.identifier]}.png",
                 folder=table.folder,
@@ -206,7 +247,7 @@ def _lines_of(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[st
             yield f"{path.name} line {number}", texts
 
 
-def _wrong_with(row: _Row) -> list[str]:
+def _wrong_with(row: Row) -> list[str]:
     problems = []
     if not (row.image_id and row.folder and row.patient_id):
         problems.append(f"{row.where}: image, folder or patient is empty")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.annotations import Annotation, NoTrainingDataError
+from models.training.annotations import Annotation, NoTrainingDataError, Row
 from schemas.errors import PermanentError
 
 StoredImage = NDArray[np.uint8] | NDArray[np.uint16]
@@ -24,6 +24,7 @@ class UnreadableImageError(PermanentError):
             f"{path} is no picture that can be read, or it is cut off. "
             "Fetch it again, or take its row out of the table."
         )
+        self.path = path
 
 
 def decode(stored: bytes, *, path: Path) -> StoredImage:
@@ -77,11 +78,26 @@ class RadiographArchive:
             )
         return decode(found.read_bytes(), path=found)
 
-    def missing(self, annotations: Sequence[Annotation]) -> list[Annotation]:
-        """Return those whose image is not there."""
-        return [one for one in annotations if not self._has(one)]
+    def problems_of(self, images: Sequence[Annotation | Row]) -> list[str]:
+        """Name every image that is not there; those of a folder that is not there, together."""
+        missing: dict[str, dict[str, None]] = {}  # a row may come twice
+        for one in images:
+            if one.image_id and not self._has(one):
+                missing.setdefault(one.folder, {})[one.image_id] = None
+        problems = []
+        for folder, names in missing.items():
+            if self._is_there(folder):
+                problems += [f"missing image: {folder}/{name}" for name in names]
+            else:
+                what = f"{folder}, and no {folder}.zip, for {len(names)} images"
+                problems.append(f"there is no folder {what}")
+        return problems
 
-    def _has(self, one: Annotation) -> bool:
+    def _is_there(self, folder: str) -> bool:
+        places = (folder, f"{folder}-1", f"{folder}-2")
+        return self._zip(folder) is not None or any((self._data / one).is_dir() for one in places)
+
+    def _has(self, one: Annotation | Row) -> bool:
         archive = self._zip(one.folder)
         if archive is not None:
             return f"{one.folder}/{one.image_id}" in archive.NameToInfo
@@ -112,6 +128,16 @@ class MaskFolders:
         names = dict.fromkeys((image_id, f"{Path(image_id).stem}.png"))
         paths = (folder / name for folder in self._folders for name in names)
         return [path for path in paths if path.is_file()]
+
+    def problems_of(self, images: Sequence[Annotation | Row]) -> list[str]:
+        """Name every folder that is not there, and every image without a mask."""
+        if not self._folders:
+            return ["the recipe reads the hand alone: give --masks, a folder with a mask of each"]
+        gone = [f"there is no folder of masks {one}" for one in self._folders if not one.is_dir()]
+        if len(gone) == len(self._folders):
+            return gone
+        names = dict.fromkeys(one.image_id for one in images if one.image_id)
+        return gone + [f"missing mask: {name}" for name in names if not self.find(name)]
 
     def read(self, image_id: str, *, choice: int) -> NDArray[np.bool_]:
         """Return ``(rows, columns)``, True on the hand: above half of the mask's brightest value.

@@ -8,9 +8,11 @@ from pathlib import Path
 from models.training.annotations import (
     CHALLENGE_TABLES,
     Annotation,
+    AnnotationTable,
+    Row,
     TrainingDataError,
     is_challenge_layout,
-    read_annotations,
+    read_table,
 )
 from models.training.archive import MaskFolders, RadiographArchive
 from models.training.split import (
@@ -45,6 +47,16 @@ class Cohort:
         return digest_of_split(self.split)
 
     @cached_property
+    def written(self) -> AnnotationTable:
+        """The annotation table, with what is wrong in it.
+
+        Raises:
+            NoTrainingDataError: it is not there.
+            TrainingDataError: a column is missing.
+        """
+        return read_table(self.data, table=self.table)
+
+    @property
     def annotations(self) -> tuple[Annotation, ...]:
         """All labelled radiographs.
 
@@ -52,7 +64,7 @@ class Cohort:
             NoTrainingDataError: the annotation table is not there.
             TrainingDataError: rows of it are wrong.
         """
-        return tuple(read_annotations(self.data, table=self.table))
+        return self.written.require_sound()
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:
@@ -65,19 +77,19 @@ class Cohort:
             hash_patient(one.patient_id): Part.VALIDATE
             if one.folder == validation
             else draw_part(one.patient_id, SHARES[SQUASHED])
-            for one in self.annotations
+            for one in self.written.rows
             if one.folder in (training, validation)
         }
         return drawn | parts
 
-    def part_of(self, annotation: Annotation) -> Part | None:
+    def part_of(self, annotation: Annotation | Row) -> Part | None:
         """Return the part of an image's child; None for a child that the split does not know."""
         return self.parts.get(hash_patient(annotation.patient_id))
 
     @property
     def default_folders(self) -> Collection[str]:
         """The squashed copies where there are any; else all."""
-        folders = {one.folder for one in self.annotations}
+        folders = {one.folder for one in self.written.annotations}
         return (SQUASHED,) if SQUASHED in folders else folders
 
     def select(self, part: Part, *, folders: Collection[str] = ()) -> list[Annotation]:
@@ -116,22 +128,21 @@ def check_cohort(
         TrainingDataError: names every wrong row, missing image and missing mask, and every part
             that is empty.
     """
-    chosen: list[Annotation] = []
-    problems: list[str] = []
-    for part in (Part.TRAIN, Part.VALIDATE):
-        images = cohort.select(part, folders=folders)
-        chosen += images
-        if not images:
-            problems.append(f"no child is in the part {part.value!r} of {cohort.split.name}")
-    problems += [
-        f"missing image: {one.folder}/{one.image_id}"
-        for one in cohort.open_archive().missing(chosen)
+    wanted = folders or cohort.default_folders
+    parts = (Part.TRAIN, Part.VALIDATE)
+    rows = [one for one in cohort.written.rows if one.folder in wanted]
+    chosen = [one for one in rows if cohort.part_of(one) in parts]
+    found = {cohort.part_of(one) for one in chosen}
+    problems = [
+        *cohort.written.problems,
+        *(
+            f"no child is in the part {part.value!r} of {cohort.split.name}"
+            for part in parts
+            if part not in found
+        ),
+        *cohort.open_archive().problems_of(chosen),
+        *(cohort.open_masks().problems_of(chosen) if use_mask else ()),
     ]
-    if use_mask:
-        masks = cohort.open_masks()
-        problems += [
-            f"missing mask: {one.image_id}" for one in chosen if not masks.find(one.image_id)
-        ]
     if problems:
-        raise TrainingDataError(path=cohort.table or cohort.data, problems=problems)
-    return chosen
+        raise TrainingDataError(path=cohort.written.path, problems=problems)
+    return [image for part in parts for image in cohort.select(part, folders=folders)]

@@ -18,12 +18,18 @@ from torch import Tensor
 
 from models.foreign_preprocessing import Grey, grey_levels, prepare_square, scale
 from models.release.importing.bone_age_convnext import read_reference_histogram
-from models.training.annotations import Annotation
-from models.training.archive import StoredImage
+from models.training.annotations import Annotation, TrainingDataError
+from models.training.archive import StoredImage, UnreadableImageError
 from models.training.cohort import Cohort
 from models.training.fourier import spectrum
 from models.training.recipe import Recipe
-from models.transforms import DEFAULT_RULE, normalise, resize_unit_range, to_working_image
+from models.transforms import (
+    DEFAULT_RULE,
+    FlatImageError,
+    normalise,
+    resize_unit_range,
+    to_working_image,
+)
 from schemas.releases import MemberPreprocessing, PreprocessingRule
 
 #: told how many images are done, and how many there are
@@ -124,6 +130,10 @@ class _Decoded:
     def __len__(self) -> int:
         return len(self._annotations)
 
+    def name(self, index: int) -> str:
+        """Return folder and file of one of them."""
+        return f"{self._annotations[index].folder}/{self._annotations[index].image_id}"
+
     def __getitem__(self, index: int) -> NDArray[np.float32]:
         one = self._annotations[index]
         stored = self._archive.read(folder=one.folder, image_id=one.image_id)
@@ -161,6 +171,9 @@ def prepare_images(
     Returns:
         ``(image, size, size)``, memory-mapped, read-only: float16 from 0.0 to 1.0 for our own rule,
         uint8 grey levels for a rule of a member.
+
+    Raises:
+        TrainingDataError: names every file that is no picture or shows nothing; none is kept.
     """
     path = cache_path(how, annotations, size=size, cache=cache)
     if not path.exists():
@@ -176,10 +189,21 @@ def _write_images(path: Path, decoded: _Decoded, *, size: int, progress: Progres
     shape = (len(decoded), size, size)
     depth = np.float16 if is_unit else np.uint8
     kept = np.lib.format.open_memmap(beside, mode="w+", dtype=depth, shape=shape)
+    problems = []
     for index in range(len(decoded)):
-        unit = decoded[index]
+        try:
+            unit = decoded[index]
+        except UnreadableImageError as error:
+            problems.append(f"no picture, or cut off: {error.path}")
+            continue
+        except FlatImageError as error:
+            problems.append(f"almost uniform ({error.detail}): {decoded.name(index)}")
+            continue
         kept[index] = unit if is_unit else np.rint(unit * _WHITE)
         progress(index + 1, len(decoded))
+    if problems:
+        beside.unlink()
+        raise TrainingDataError(path=decoded.how.cohort.data, problems=problems)
     kept.flush()
     beside.replace(path)
 

@@ -94,6 +94,26 @@ def test_every_missing_image_and_mask_is_named_at_once(tmp_path: Path) -> None:
     }
 
 
+def test_wrong_rows_and_missing_files_are_named_together(tmp_path: Path) -> None:
+    rows = [("0.png", "rsna", 0, "X", 100), ("1.png", "rsna", 1, "M", 100)]
+    rows += [("2.png", "gone", 2, "F", 100), ("3.png", "gone", 3, "F", 100)]
+    deeplasia_folder(tmp_path, rows)
+    (tmp_path / "rsna").mkdir()
+    masks = (tmp_path / "masks",)
+    cohort = Cohort(data=tmp_path, split=tmp_path / "split.csv", masks=masks)
+
+    with pytest.raises(TrainingDataError) as raised:
+        check_cohort(cohort, use_mask=True)
+
+    assert raised.value.problems == (
+        "annotation.csv line 2: sex is 'X', but only M and F can be used",
+        "missing image: rsna/1.png",
+        "missing image: rsna/0.png",
+        "there is no folder gone, and no gone.zip, for 2 images",
+        f"there is no folder of masks {masks[0]}",
+    )
+
+
 def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "annotation.csv", [("image_ID", "dir"), ("1.png", "rsna")])
 
@@ -117,7 +137,9 @@ def test_the_layout_of_the_challenge_is_read(tmp_path: Path) -> None:
     first, second, _ = cohort.annotations
     assert (first.patient_id, first.sex, first.age_months) == ("rsna_1377", Sex.FEMALE, 180.0)
     assert second.sex is Sex.MALE
-    assert cohort.open_archive().missing([first, second]) == [second]
+    assert cohort.open_archive().problems_of([first, second]) == [
+        "missing image: boneage-training-dataset/1378.png"
+    ]
 
 
 def test_children_of_the_challenge_stay_in_the_part_that_the_release_had_them_in(

@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from models.training.annotations import Annotation
+from models.training.annotations import Annotation, TrainingDataError
 from models.training.cohort import Cohort
 from models.training.data import AGE_BINS, balanced_weights
 from models.training.fourier import spectrum
@@ -162,6 +163,23 @@ def test_balanced_weights_give_each_age_bin_the_same_share() -> None:
     ]
     assert sums == pytest.approx([1, 1, 1])
     assert len(AGE_BINS) == 4
+
+
+def test_every_picture_that_cannot_be_used_is_named_and_none_is_kept(
+    cohort: Cohort, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "rsna" / "2.png"), np.full((240, 200), 7, np.uint8))
+    (tmp_path / "rsna" / "3.png").write_bytes((tmp_path / "rsna" / "1.png").read_bytes()[:60])
+    images = [replace(HAND, image_id=f"{number}.png") for number in (1, 2, 3)]
+
+    with pytest.raises(TrainingDataError) as raised:
+        prepare_images(Preparation(cohort=cohort), images, size=SIZE, cache=tmp_path / "cache")
+
+    flat, broken = raised.value.problems
+    assert flat.startswith("almost uniform (")
+    assert flat.endswith("rsna/2.png")
+    assert broken == f"no picture, or cut off: {tmp_path / 'rsna' / '3.png'}"
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_data_set_is_drawn(cohort: Cohort, tmp_path: Path) -> None:
