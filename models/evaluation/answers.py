@@ -6,8 +6,9 @@ release that shares a member do not wait for the same answers twice.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from models.ensemble import Ensemble
 from models.evaluation.dicom_path import DicomPath
 from models.evaluation.metrics import Outcomes
 from models.evaluation.variants import Variant, as_it_is
+from models.hand_mask import NoHandFoundError
 from models.training.annotations import Annotation
 from models.training.cohort import NATIVE, Cohort
 from schemas.estimates import BoneAgeEstimate, HandImage, Mending
@@ -53,6 +55,17 @@ class Answers:
     annotations: tuple[Annotation, ...]
     verdicts: tuple[Verdict, ...]
     estimates: tuple[BoneAgeEstimate, ...]
+    #: images in which the mask network found no hand; nothing was said about them
+    without_hand: tuple[Annotation, ...] = ()
+
+    def about(self, positions: Sequence[int]) -> "Answers":
+        """Return what was said about some of the images."""
+        return replace(
+            self,
+            annotations=tuple(self.annotations[one] for one in positions),
+            verdicts=tuple(self.verdicts[one] for one in positions),
+            estimates=tuple(self.estimates[one] for one in positions),
+        )
 
     @property
     def refused(self) -> int:
@@ -106,18 +119,28 @@ class Interview:
 
         Raises:
             NoTrainingDataError: an image is not there.
+            NoHandFoundError: members want the hand alone, and it is found in no image at all.
         """
         verdicts = self._verdicts(annotations, change, variant)
         said = [
             self._months(index, annotations, verdicts, change, variant)
             for index in range(len(self.ensemble.members))
         ]
+        has_hand = [bool(one) for one in np.all(np.isfinite(np.stack(said)), axis=0)]
+        if not any(has_hand):
+            raise NoHandFoundError(probability=0.0)
+        read = [child for child, is_there in enumerate(has_hand) if is_there]
         return Answers(
-            annotations=tuple(annotations),
-            verdicts=tuple(verdicts),
+            annotations=tuple(annotations[child] for child in read),
+            verdicts=tuple(verdicts[child] for child in read),
             estimates=tuple(
-                self.ensemble.combine(one.sex, [float(months[child]) for months in said])
-                for child, one in enumerate(annotations)
+                self.ensemble.combine(
+                    annotations[child].sex, [float(months[child]) for months in said]
+                )
+                for child in read
+            ),
+            without_hand=tuple(
+                one for one, is_there in zip(annotations, has_hand, strict=True) if not is_there
             ),
         )
 
@@ -176,7 +199,7 @@ class Interview:
         change: str,
         variant: Variant,
     ) -> NDArray[np.float64]:
-        """Return what one member says, ``(child,)``."""
+        """Return what one member says, ``(child,)``; no number where no hand is found."""
         entry = self.ensemble.members[member].entry
         kept = self._kept(
             "months.npy",
@@ -200,7 +223,7 @@ class Interview:
                     strict=True,
                 )
             ]
-            said += [months for (months,) in self.ensemble.member_months(member, batch)]
+            said += self._said(member, batch)
             self.progress(f"{entry.name}, {change}", len(said), len(annotations))
         months = np.array(said)
         if kept is not None:
@@ -210,12 +233,33 @@ class Interview:
             beside.rename(kept)
         return months
 
+    def _said(self, member: int, batch: Sequence[HandImage]) -> list[float]:
+        try:
+            return [months for (months,) in self.ensemble.member_months(member, batch)]
+        except NoHandFoundError:
+            if len(batch) == 1:
+                return [math.nan]
+            return [months for one in batch for months in self._said(member, [one])]
+
     def _kept(self, kind: str, *deciding: str) -> Path | None:
         """Return where an answer is kept; None: nowhere."""
         if self.cache is None:
             return None
         digest = hashlib.sha256("\n".join(deciding).encode()).hexdigest()
         return self.cache / f"answers-{digest[:20]}-{kind}"
+
+
+def shared(asked: Sequence[Answers]) -> list[Answers]:
+    """Return several answers, each about the images alone that all of them are about."""
+    places = [
+        {(one.folder, one.image_id): place for place, one in enumerate(answers.annotations)}
+        for answers in asked
+    ]
+    common = [name for name in places[0] if all(name in one for one in places)]
+    return [
+        answers.about([found[name] for name in common])
+        for answers, found in zip(asked, places, strict=True)
+    ]
 
 
 def _verdict(refusal: str | None, turns: int, is_inverted: bool) -> Verdict:  # noqa: FBT001 - a row of JSON

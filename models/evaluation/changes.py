@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.evaluation.answers import Answers, Interview
+from models.evaluation.answers import Answers, Interview, shared
 from models.evaluation.variants import VARIANTS
 from models.training.annotations import Annotation
 from schemas.releases import ChangeRow
@@ -21,6 +21,7 @@ def compare(change: str, before: Answers, after: Answers) -> ChangeRow:
     The change is that of the estimates of images that the gate lets pass both ways; what it
     refuses gives no number that could be wrong, and is counted.
     """
+    before, after = shared([before, after])
     passed = np.array(
         [
             one.refusal is None and other.refusal is None

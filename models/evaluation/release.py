@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from models.calibration import Scored
 from models.ensemble import Ensemble, load_estimator
 from models.evaluation.answers import Answers, Interview, Progress, ignore_progress
@@ -113,8 +111,7 @@ def measure_release(interview: Interview) -> Measurement:
         NoTrainingDataError: the data are not there.
     """
     errors = measure_errors(interview)
-    cohort = interview.cohort
-    examples = cohort.select(Part.TEST, folders=NATIVE) or cohort.select(Part.TEST)
+    examples = next(iter(errors.asked.values())).annotations  # of native aspect, if there are any
     return Measurement(
         metrics=errors.rows,
         gate=tuple(measure_gate(interview, errors.asked)),
@@ -135,11 +132,14 @@ def scored(answers: Answers) -> list[Scored]:
 def joined(native: Answers, small: Answers) -> Answers:
     """Return each child's answer once: at native aspect where there is one."""
     seen = {one.patient_id for one in native.annotations}
-    rest = np.flatnonzero([one.patient_id not in seen for one in small.annotations])
+    rest = small.about(
+        [place for place, one in enumerate(small.annotations) if one.patient_id not in seen]
+    )
     return Answers(
-        annotations=(*native.annotations, *(small.annotations[index] for index in rest)),
-        verdicts=(*native.verdicts, *(small.verdicts[index] for index in rest)),
-        estimates=(*native.estimates, *(small.estimates[index] for index in rest)),
+        annotations=native.annotations + rest.annotations,
+        verdicts=native.verdicts + rest.verdicts,
+        estimates=native.estimates + rest.estimates,
+        without_hand=tuple(dict.fromkeys(native.without_hand + small.without_hand)),
     )
 
 

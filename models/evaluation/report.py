@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.answers import Answers, Interview
+from models.evaluation.answers import Answers, Interview, shared
 from models.evaluation.changes import measure_changes
 from models.evaluation.gate import measure_gate
 from models.evaluation.heatmaps import measure_heatmaps
@@ -137,11 +137,11 @@ def _ask(interview: Interview, images: Sequence[Annotation], question: Question)
 
 def averaged(interview: Interview, asked: Sequence[Answers]) -> Answers:
     """Return each member's mean over several ways of showing the same images."""
-    months = np.mean([list(one.member_ages().values()) for one in asked], axis=0)
-    first = asked[0]
-    return Answers(
-        annotations=first.annotations,
-        verdicts=first.verdicts,
+    first, *others = shared(asked)
+    ages = [list(one.member_ages().values()) for one in (first, *others)]
+    months = np.mean(ages, axis=0)
+    return replace(
+        first,
         estimates=tuple(
             interview.ensemble.combine(one.sex, [float(member[child]) for member in months])
             for child, one in enumerate(first.annotations)
@@ -226,7 +226,8 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
         bias = _bias_lines(outcomes, question.correction)
     extra: dict[str, Any] = {}
     if question.robustness:
-        native = [one for one in images if one.folder in NATIVE] or list(images)
+        native = [one for one in answers.annotations if one.folder in NATIVE]
+        native = native or list(answers.annotations)
         asked = {f"hands of the {question.part} part": answers}
         extra = {
             "gate": tuple(measure_gate(interview, asked)),
@@ -246,7 +247,7 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
         pearson=pearson(outcomes.labels, outcomes.ages),
         bias=bias,
         is_corrected=is_corrected,
-        sex=_sex_scores(interview, images),
+        sex=_sex_scores(interview, answers.annotations),
         **extra,
     )
 
@@ -261,6 +262,7 @@ def as_plain(report: Report) -> dict[str, Any]:
         "native_read_from": "DICOM files" if report.are_files else "pictures",
         "pearson": round(report.pearson, 4),
         "refused_by_gate": report.answers.refused,
+        "without_hand": [f"{one.folder}/{one.image_id}" for one in report.answers.without_hand],
         "is_corrected": report.is_corrected,
         "bias": [asdict(one) for one in report.bias],
         "groups": [one.model_dump() for one in report.rows],

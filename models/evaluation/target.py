@@ -30,6 +30,7 @@ class Asking:
     cache: Path | None = None
     progress: Progress
     dicom: DicomPath | None = None  #: how DICOM files are read; None: pictures as decoded
+    mask_network: Path | None = None  #: finds the hand for a run that was trained with masks
 
 
 def is_run(target: str | Path) -> bool:
@@ -52,7 +53,12 @@ def opened(target: str | Path, asking: Asking) -> Iterator[Interview]:
     with tempfile.TemporaryDirectory(prefix="boneage-run-") as folder:
         averaging = asking.averaging or Averaging.NONE
         draft = draft_release(
-            NewRelease(name="run", averaging=averaging, releases=Path(folder)),
+            NewRelease(
+                name="run",
+                averaging=averaging,
+                releases=Path(folder),
+                mask_network=asking.mask_network,
+            ),
             [Path(target)],
             cohort=asking.cohort,
         )

@@ -24,6 +24,7 @@ from models.training.annotations import digest_of_annotations
 from models.training.cohort import Cohort
 from models.training.gate.train import RECORD_FILE as GATE_RECORD
 from models.training.gate.train import WEIGHTS_FILE as GATE_WEIGHTS
+from models.training.mask_file import write_mask
 from models.training.prepared import preprocessing_of
 from models.training.recipe import Recipe
 from models.training.run_folder import RunFolder
@@ -92,7 +93,7 @@ class _Run:
     record: dict[str, Any]
 
 
-def _read_runs(paths: Sequence[Path], cohort: Cohort) -> list[_Run]:
+def _read_runs(paths: Sequence[Path], cohort: Cohort, *, has_mask: bool) -> list[_Run]:
     runs = []
     for path in paths:
         folder = RunFolder(path=path)
@@ -100,17 +101,26 @@ def _read_runs(paths: Sequence[Path], cohort: Cohort) -> list[_Run]:
             raise RunMismatchError(problem=f"{path} has no weights or no record")
         runs.append(_Run(folder=folder, record=folder.read_record()))
     for run in runs:
-        if unfit := _unfit(run):
-            raise RunMismatchError(
-                problem=f"{run.folder.path} {unfit}",
-                mend="What it reached stands in its run.json, and `boneage plot` draws its curves.",
-            )
+        _require_servable(run, has_mask=has_mask)
     for key in ("preprocessing", "split_sha256", "training_data_sha256"):
         if len({json.dumps(run.record[key]) for run in runs}) != 1:
             raise RunMismatchError(problem=f"they differ in {key}")
     if runs[0].record["split_sha256"] != cohort.split_sha256:
         raise RunMismatchError(problem="they were trained with another split")
     return runs
+
+
+def _require_servable(run: _Run, *, has_mask: bool) -> None:
+    if unfit := _unfit(run):
+        raise RunMismatchError(
+            problem=f"{run.folder.path} {unfit}",
+            mend="What it reached stands in its run.json, and `boneage plot` draws its curves.",
+        )
+    if _wants_mask(run) and not has_mask:
+        raise RunMismatchError(
+            problem=f"{run.folder.path} reads the hand alone, and nothing here finds it",
+            mend="Give a mask network, such as Deeplasia's: --mask-network fscnn_cos.ckpt.",
+        )
 
 
 def _unfit(run: _Run) -> str:
@@ -121,12 +131,13 @@ def _unfit(run: _Run) -> str:
         (recipe.head.sex is SexMode.ONLY, "predicts the sex, and no age"),
         (recipe.images.fourier != "none", "reads spectra, whose heatmap would show no places"),
         (recipe.images.range == "header", "wants the bits stored, which serving does not look at"),
-        (
-            recipe.preprocessing is not None and recipe.preprocessing.use_mask,
-            "wants masks of the hand, and a release of runs has no network that finds them",
-        ),
     )
     return next((words for is_so, words in reasons if is_so), "")
+
+
+def _wants_mask(run: _Run) -> bool:
+    rule = _recipe_of(run.record).preprocessing
+    return rule is not None and rule.use_mask
 
 
 def _recipe_of(record: dict[str, Any]) -> Recipe:
@@ -253,6 +264,7 @@ class NewRelease:
     name: str  #: folder name
     version: str = "1"
     gate: Path | None = None  #: folder of a trained gate; None: the simple bounds alone
+    mask_network: Path | None = None  #: checkpoint; finds the hand for runs trained with masks
     averaging: Averaging = Averaging.MIRROR
     hand_tone: float | None = None  #: as in ``PreprocessingRule``; members are not trained with it
     releases: Path = RELEASES  #: where the folder is put
@@ -263,8 +275,9 @@ def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> P
 
     Raises:
         RunMismatchError: the runs do not belong together.
+        PermanentError: the mask network cannot be read.
     """
-    read = _read_runs(runs, cohort)
+    read = _read_runs(runs, cohort, has_mask=new.mask_network is not None)
     trained = PreprocessingRule.model_validate(read[0].record["preprocessing"])
     rule = trained if new.hand_tone is None else trained.with_tone(new.hand_tone)
     draft = new.releases / f".{new.name}.part"
@@ -281,6 +294,10 @@ def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> P
         gate = _write_gate(draft, new.gate)
         digests = {gate.file: digest_of_file(draft / gate.file)}
         manifest = manifest.model_copy(update={"gate": gate, "files": digests})
+    if new.mask_network is not None and any(map(_wants_mask, read)):
+        mask = write_mask(draft, new.mask_network)
+        digests = {**manifest.files, mask.file: digest_of_file(draft / mask.file)}
+        manifest = manifest.model_copy(update={"mask": mask, "files": digests})
     write_manifest(draft, manifest)
     return draft
 

@@ -59,6 +59,16 @@ def evaluate(
     limit: Annotated[
         int, typer.Option("--limit", min=0, help="At most so many children; 0: all.")
     ] = 0,
+    mask_network: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask-network",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Finds the hand for runs trained with masks: Deeplasia's fscnn_cos.ckpt.",
+        ),
+    ] = None,
     robustness: Annotated[
         bool,
         typer.Option("--robustness", help="Measure gate, changed images and heatmaps, too: slow."),
@@ -120,6 +130,7 @@ def evaluate(
             cache=cache,
             progress=steps_in(bar),
             dicom=WorkerDicomPath(),
+            mask_network=mask_network,
         )
         with opened(target, asking) as interview:
             report = make_report(target, interview, question)
@@ -155,6 +166,8 @@ def _print(report: "Report") -> None:
     _print_rows("NETWORK", report.members)
     print(f"\nPearson's correlation {report.pearson:.3f}. ", end="")
     print(f"The gate would refuse {report.answers.refused} of {report.rows[0].n}.")
+    if unread := len(report.answers.without_hand):
+        print(f"The mask network found no hand in {unread} more, which are not in the tables.")
     for line in report.bias:
         verb = "taken off" if report.is_corrected else "seen"
         print(

@@ -23,6 +23,16 @@ def build(
         Path | None,
         typer.Option("--gate", metavar="DIR", help="A trained gate. Default: simple bounds."),
     ] = None,
+    mask_network: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask-network",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Finds the hand for runs trained with masks: Deeplasia's fscnn_cos.ckpt.",
+        ),
+    ] = None,
     averaging: Annotated[
         Literal["none", "mirror", "five_crops"],
         typer.Option("--averaging", help="Views that each member's months are averaged over."),
@@ -83,6 +93,7 @@ def build(
                 name=name,
                 version=version,
                 gate=gate,
+                mask_network=mask_network,
                 averaging=Averaging(averaging),
                 hand_tone=hand_tone,
                 releases=into or RELEASES,

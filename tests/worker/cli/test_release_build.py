@@ -1,16 +1,27 @@
 """`boneage release build`: runs become a whole release, or a sentence that says why they cannot."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 
 from models.ensemble import load_estimator
 from models.release.manifest import read_manifest, verify_release
 from models.training.cohort import Cohort
 from models.training.run_folder import RunFolder
 from models.training.train import train
-from tests.models.training.cohorts import LIGHTNING_WARNINGS, QUICK, write_cohort, write_recipe
+from tests.models.release.foreign_checkpoints import mask_network
+from tests.models.training.cohorts import (
+    CHILDREN,
+    LIGHTNING_WARNINGS,
+    QUICK,
+    write_cohort,
+    write_recipe,
+)
 from worker.cli.application import main
 
 pytestmark = [pytest.mark.filterwarnings(one) for one in LIGHTNING_WARNINGS]
@@ -19,7 +30,7 @@ pytestmark = [pytest.mark.filterwarnings(one) for one in LIGHTNING_WARNINGS]
 UNFIT = {
     '{"images": {"fourier": "parts"}}': "reads spectra",
     '{"images": {"range": "header"}}': "wants the bits stored",
-    '{"preprocessing": {"framing": "pad", "scaling": "unit", "use_mask": true}}': "wants masks",
+    '{"preprocessing": {"framing": "pad", "scaling": "unit", "use_mask": true}}': "hand alone",
     '{"task": "classes"}': "predicts classes",
 }
 
@@ -104,3 +115,46 @@ def test_a_run_that_cannot_be_served_is_refused_in_words(
     assert why in said
     assert "code release.runs" in said
     assert not into.exists()
+
+
+@pytest.fixture(scope="module")
+def masked(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that was trained with the hand alone."""
+    folder, masks = tmp_path_factory.mktemp("masked"), cohort.data / "masks"
+    masks.mkdir()
+    outline = np.pad(np.full((64, 50), 255, np.uint8), ((8, 8), (10, 10)))
+    for child in range(CHILDREN):
+        cv2.imwrite(str(masks / f"{child}.png"), outline)
+    alone = "preprocessing={framing='centre', scaling='z_score', use_mask=true, mask_crop=1.15}"
+    small = ("stages=[{passes=1, size=64}]", "images.children=16", "name=masked")
+    return train(
+        write_recipe(folder),
+        (*QUICK, alone, *small),
+        cohort=replace(cohort, masks=(masks,)),
+        runs=folder,
+        progress=False,
+    )
+
+
+@pytest.mark.parametrize(("bias", "found"), [(9.0, 4), (-99.0, 0)], ids=["hands", "no hands"])
+def test_a_run_trained_with_masks_is_read_with_a_mask_network(
+    bias: float,
+    found: int,
+    masked: RunFolder,
+    cohort: Cohort,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    network = tmp_path / "fscnn_cos.ckpt"
+    torch.save({"state_dict": mask_network(filters=2, hand_bias=bias)}, network)
+    places = ["--data", str(cohort.data), "--split-file", str(cohort.split)]
+    question = ["--images", "squashed", "--limit", "4", "--json"]
+
+    with pytest.raises(SystemExit) as raised:
+        main(
+            ["evaluate", str(masked.path), "--mask-network", str(network), *places, *question],
+        )
+    said = capsys.readouterr()
+
+    assert raised.value.code == (0 if found else 1)
+    assert json.loads(said.out)["groups"][0]["n"] == found if found else "not_a_hand" in said.err
