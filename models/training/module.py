@@ -1,6 +1,7 @@
 """One pass, one batch: loss, metrics, optimiser; the loop itself is Lightning's."""
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, cast
 
 import lightning
@@ -38,12 +39,17 @@ class LossNotFiniteError(PermanentError):
 
     code = "train.loss"
 
-    def __init__(self, *, name: str, loss: float, passes_done: int, step: int) -> None:
-        kept = "the weights of earlier passes are kept" if passes_done else "no pass was done"
+    def __init__(self, *, folder: Path, loss: float, passes_done: int, step: int) -> None:
+        """``folder``: of the run."""
+        if passes_done:
+            kept = "what earlier passes gave is kept there"
+            again = "give the run another name, and go on from its weights with warm_start=FILE"
+        else:
+            kept, again = "nothing was kept of it", "then give the same command again"
         super().__init__(
-            f"The loss of run {name} became {loss} in pass {passes_done + 1}, step {step}. "
+            f"The loss of run {folder} became {loss} in pass {passes_done + 1}, step {step}. "
             f"Training stopped; {kept}. Lower learning_rate, set clip_gradient, or try "
-            "precision=32-true; give the run another name to begin it anew."
+            f"precision=32-true; {again}."
         )
 
 
@@ -87,7 +93,7 @@ class MemberTraining(lightning.LightningModule):
     def _finite(self, loss: Tensor) -> Tensor:
         if not bool(torch.isfinite(loss)):
             raise LossNotFiniteError(
-                name=self.recipe.name,
+                folder=Path(self.trainer.default_root_dir),
                 loss=float(loss.detach()),
                 passes_done=self.current_epoch,
                 step=self.global_step,

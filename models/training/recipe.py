@@ -26,7 +26,8 @@ WATCHED = "watched"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # name=2026 and name=nan are texts, whatever TOML takes them for
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class Stage(_Section):
@@ -92,6 +93,9 @@ class Recipe(_Section):
     pretrained: bool = True  #: start from the ImageNet weights of an installed package
     backbone_weights: str = ""  #: start from this file of published weights instead
     warm_start: str = ""  #: start from this safetensors file of a finished run instead
+    #: start from the best weights of this recipe's run in the same folder of runs, which is trained
+    #: first where there is none; ``warm_start`` goes before
+    after: str = ""
     #: "backbone", or a module of it: all up to and including that one keep weights and statistics
     freeze: str = ""
     seed: int = Field(default=1, ge=0)

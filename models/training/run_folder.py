@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -27,6 +28,9 @@ from models.training.recipe_file import read_recipe, write_recipe
 from schemas.errors import PermanentError
 from schemas.releases import TrainingRecord
 
+#: folders of what Lightning logs: curves as CSV, and for TensorBoard
+CURVES, BOARD = "csv", "tensorboard"
+LOGS = (CURVES, BOARD)
 #: keys that do not change what a run learns; a run may go on with others
 _OF_THE_MACHINE = frozenset({"threads", "workers", "summary"})
 
@@ -67,6 +71,21 @@ class RunFolder:
         return self.path / "split.csv"
 
     @property
+    def start(self) -> Path | None:
+        """The weights that the run began with, where they came from a file."""
+        return next(iter(sorted(self.path.glob("start.*"))), None)
+
+    def keep_start(self, weights: Path) -> None:
+        """Copy the weights that the run begins with, so that it can be repeated without them."""
+        if self.start is None:
+            shutil.copyfile(weights, self.path / f"start{weights.suffix}")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.weights.exists() and bool(self.read_record().get("is_finished"))
+
+    @property
     def passes(self) -> Path:
         """One line for each pass."""
         return self.path / "passes.csv"
@@ -80,6 +99,20 @@ class RunFolder:
     def best(self) -> Path:
         """Checkpoint of the best pass at the final size."""
         return self.path / "best.ckpt"
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a pass was done, so that there is something to go on with or to use."""
+        return self.last.exists() or self.weights.exists()
+
+    def forget(self) -> None:
+        """Remove what ``begin`` and the logs wrote, and the folder if nothing else is in it."""
+        for file in (self.recipe, self.split, *self.path.glob("start.*")):
+            file.unlink(missing_ok=True)
+        for logs in LOGS:
+            shutil.rmtree(self.path / logs, ignore_errors=True)
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def read_record(self) -> dict[str, Any]:
         """Return run.json; empty where there is none yet."""
@@ -108,10 +141,14 @@ class RunFolder:
     def begin(self, recipe: Recipe) -> None:
         """Make the folder, or see whether the run in it can go on.
 
+        What a run left that did not come to the end of its first pass is put away.
+
         Raises:
             RunFolderError: the folder holds a run of another recipe, or its checkpoint is damaged.
         """
-        if self.recipe.exists():
+        if not self.is_kept:
+            self.forget()
+        elif self.recipe.exists():
             self._require_same(recipe)
         if self.last.exists() and not zipfile.is_zipfile(self.last):
             raise RunFolderError(
@@ -176,7 +213,7 @@ class KeepRecord(lightning.Callback):
         self, folder: RunFolder, record: Mapping[str, Any], *, average: WarmAverage | None
     ) -> None:
         self._folder = folder
-        self._record = {**record, "passes_done": 0}
+        self._record = {**record, "passes_done": 0, "is_finished": False}
         before = folder.read_record()
         for key in ("best_watched", "best_pass", "input_size", "metrics", "passes_done"):
             if key in before and folder.last.exists():
@@ -209,6 +246,15 @@ class KeepRecord(lightning.Callback):
             self._keep(pl_module, metrics, size=size)
         self._write_record()
         self._append_pass(metrics, size=size, watched=pl_module.recipe.metric)
+
+    def on_train_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Write down that the run is at its end, by its last pass or for want of progress."""
+        del pl_module
+        if trainer.is_global_zero and not trainer.interrupted:
+            self._record["is_finished"] = True
+            self._write_record()
 
     def _keep(self, module: MemberTraining, metrics: Mapping[str, float], *, size: int) -> None:
         state = self._average.network_state() if self._average else module.network.state_dict()

@@ -34,8 +34,9 @@ from models.training.pictures import TrainingPictures
 from models.training.prepared import Progress
 from models.training.recipe import WATCHED, Recipe
 from models.training.recipe_file import read_recipe
-from models.training.run_folder import KeepRecord, RunFolder, describe_machine
+from models.training.run_folder import BOARD, CURVES, KeepRecord, RunFolder, describe_machine
 from models.training.split import write_split
+from schemas.errors import PermanentError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +58,12 @@ class PlannedRun:
     record: dict[str, Any]
 
 
-def plan_run(recipe: Recipe, *, cohort: Cohort, cache: Path, progress: Progress) -> PlannedRun:
+def plan_run(
+    recipe: Recipe, *, cohort: Cohort, cache: Path, progress: Progress, start: Path | None = None
+) -> PlannedRun:
     """Return all that a run needs; nothing was written.
+
+    ``start``: the file of its first weights; None: as the recipe says.
 
     Raises:
         PermanentError: data, weights or network are not as the recipe needs them.
@@ -68,7 +73,7 @@ def plan_run(recipe: Recipe, *, cohort: Cohort, cache: Path, progress: Progress)
     )
     record = {"recipe": recipe.as_dict(), **describe_machine()}
     if recipe.task == "classes":
-        return _plan_classes(recipe, shape, record, data=cohort.data)
+        return _plan_classes(recipe, shape, record, data=cohort.data, start=start)
     use_mask = recipe.preprocessing is not None and recipe.preprocessing.use_mask
     check_cohort(cohort, folders=recipe.images.folders, use_mask=use_mask)
     module = RadiographModule(recipe, cohort=cohort, cache=cache, progress=progress)
@@ -79,7 +84,7 @@ def plan_run(recipe: Recipe, *, cohort: Cohort, cache: Path, progress: Progress)
         age_sd_months=module.age_sd_months,
         dropout=recipe.dropout,
     )
-    _start(network, network.backbone, recipe)
+    _start(network, network.backbone, recipe, start=start)
     record |= {
         "preprocessing": recipe.rule.model_dump(),
         "age_mean_months": module.age_mean_months,
@@ -89,6 +94,7 @@ def plan_run(recipe: Recipe, *, cohort: Cohort, cache: Path, progress: Progress)
         "training_data_sha256": digest_of_annotations(module.training),
         "split_sha256": cohort.split_sha256,
         "data": str(cohort.data),
+        "table": str(cohort.table or ""),
         "masks": [str(path) for path in cohort.masks],
     }
     training = AgeTraining(network, recipe)
@@ -96,11 +102,16 @@ def plan_run(recipe: Recipe, *, cohort: Cohort, cache: Path, progress: Progress)
 
 
 def _plan_classes(
-    recipe: Recipe, shape: BackboneShape, record: dict[str, Any], *, data: Path
+    recipe: Recipe,
+    shape: BackboneShape,
+    record: dict[str, Any],
+    *,
+    data: Path,
+    start: Path | None,
 ) -> PlannedRun:
     module = ClassModule(recipe, data=data)
     network = ClassNetwork(shape, classes=len(module.classes), dropout=recipe.dropout)
-    _start(network, network.backbone, recipe)
+    _start(network, network.backbone, recipe, start=start)
     record |= {
         "classes": list(module.classes),
         "training_images": len(module.training),
@@ -111,12 +122,12 @@ def _plan_classes(
     return PlannedRun(training=training, module=module, record=record)
 
 
-def _start(network: nn.Module, backbone: nn.Module, recipe: Recipe) -> None:
+def _start(network: nn.Module, backbone: nn.Module, recipe: Recipe, *, start: Path | None) -> None:
     """Give a network its first weights."""
-    if recipe.warm_start:
-        load_start_weights(network, Path(recipe.warm_start))
+    if recipe.warm_start or recipe.after:
+        load_start_weights(network, start or Path(recipe.warm_start))
     elif recipe.backbone_weights:
-        load_backbone_file(backbone, Path(recipe.backbone_weights))
+        load_backbone_file(backbone, start or Path(recipe.backbone_weights))
     elif recipe.pretrained:
         load_imagenet_weights(backbone, recipe.architecture)
     network.to(memory_format=torch.channels_last)
@@ -134,6 +145,9 @@ def train(  # noqa: PLR0913 - what, with which data, where to, on what, and who 
 ) -> RunFolder:
     """Train one member; go on where an interrupted run of the same name stopped.
 
+    A recipe that comes ``after`` another one starts from what that one gave in the same folder of
+    runs; it is trained first where it is not there, unchanged.
+
     Args:
         recipe: name of a shipped recipe, path of a TOML file, or a run folder to repeat.
         overrides: ``key=value``.
@@ -149,20 +163,46 @@ def train(  # noqa: PLR0913 - what, with which data, where to, on what, and who 
             number; the message says which and what to do.
     """
     plan = read_recipe(recipe, overrides)
+    # of the run that is to be repeated, of the step before, or of a file
+    start = RunFolder(path=Path(recipe)).start or _weights_named_in(plan)
+    if start is None and plan.after:
+        where = {"cohort": cohort, "hardware": hardware, "progress": progress}
+        start = _first_step(plan.after, runs=runs, preparing=preparing, **where).weights
     if plan.threads:
         torch.set_num_threads(plan.threads)
     lightning.seed_everything(plan.seed, verbose=False)
-    run = plan_run(plan, cohort=cohort, cache=runs / "cache", progress=preparing)
+    run = plan_run(plan, cohort=cohort, cache=runs / "cache", progress=preparing, start=start)
     folder = RunFolder(path=runs / plan.name)
     if getattr(rank_zero_only, "rank", 0) == 0:  # of the processes that a run may have
         folder.begin(plan)
+        if start is not None:
+            folder.keep_start(start)
         if plan.task == "age":
             write_split(cohort.parts, folder.split)
     run.record["overrides"] = list(overrides)
     trainer = _build_trainer(plan, folder, run, hardware=hardware or Hardware(), progress=progress)
     start = folder.last if folder.last.exists() else None
-    trainer.fit(run.training, run.module, ckpt_path=start, weights_only=True)
+    try:
+        trainer.fit(run.training, run.module, ckpt_path=start, weights_only=True)
+    except PermanentError:  # data or loss: a run without one whole pass is none
+        if trainer.is_global_zero and not folder.is_kept:
+            folder.forget()
+        raise
     return folder
+
+
+def _weights_named_in(recipe: Recipe) -> Path | None:
+    named = recipe.warm_start or ("" if recipe.after else recipe.backbone_weights)
+    return Path(named) if named else None
+
+
+def _first_step(recipe: str, *, runs: Path, **where: Any) -> RunFolder:  # noqa: ANN401 - as ``train``
+    """Return the finished run of a recipe; it is trained, or gone on with, where there is none."""
+    folder = RunFolder(path=runs / read_recipe(recipe).name)
+    if folder.is_finished:
+        return folder
+    begun = folder.path if folder.is_kept else recipe
+    return train(begun, runs=runs, **where)
 
 
 def _build_trainer(
@@ -180,7 +220,7 @@ def _build_trainer(
         callbacks.append(EarlyStopping(monitor=WATCHED, patience=recipe.watch.patience))
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
-    board = TensorBoardLogger(str(folder.path), name="tensorboard", version="")
+    board = TensorBoardLogger(str(folder.path), name=BOARD, version="")
     board.log_hyperparams(_flat(recipe.as_dict()))
     return lightning.Trainer(
         accelerator=hardware.accelerator,
@@ -193,7 +233,7 @@ def _build_trainer(
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         callbacks=callbacks,
-        logger=[CSVLogger(folder.path, name="csv", version=""), board],
+        logger=[CSVLogger(folder.path, name=CURVES, version=""), board],
         default_root_dir=folder.path,
         enable_progress_bar=progress,
         enable_model_summary=False,

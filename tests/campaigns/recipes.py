@@ -1,17 +1,20 @@
 """Every shipped recipe on real images: ``python -m tests.campaigns.recipes``.
 
 Each recipe trains as `boneage train` would train it, its images made smaller and its passes fewer,
-and its weights are read back. The recipes with classes are given hands and chests in two folders.
+and its weights are read back; the recipe that it comes after, if any, goes before it. The recipes
+with classes are given hands and chests in two folders. ``RECIPE+after=OTHER`` tries two steps.
 The short form, on drawn images, is ``tests/models/training/test_every_recipe.py``.
 """
 
 import argparse
 import json
+import logging
 import math
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -53,8 +56,27 @@ class Effort:
     passes: int
 
 
+#: two steps that no recipe makes of itself
+TWO_STEPS = (
+    "transfer-fine-tune+after=transfer-fixed",
+    "predict-efficientnetv2-s-balanced+after=predict-efficientnetv2-s",
+)
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Return recipes, each behind the one that it comes after."""
+    ordered: dict[str, None] = {}
+    for name in names:
+        recipe, *changes = name.split("+")
+        if before := read_recipe(recipe, changes).after:
+            ordered |= dict.fromkeys(in_order([before]))
+        ordered[name] = None
+    return list(ordered)
+
+
 def overrides_for(name: str, effort: Effort) -> list[str]:
     """Return what makes a recipe small: one size, few passes, few children, no foreign files."""
+    name, *changes = name.split("+")
     recipe = read_recipe(name)
     size = min(recipe.input_size, effort.size)
     balanced = ["images.images_in_a_pass=0"] if recipe.images.images_in_a_pass else []
@@ -63,6 +85,8 @@ def overrides_for(name: str, effort: Effort) -> list[str]:
         f"images.children={effort.children}",
         "warm_start=",
         *balanced,
+        *changes,
+        *([f"name={name}-second"] if changes else []),
     ]
 
 
@@ -89,7 +113,8 @@ def try_recipe(name: str, *, cohort: Cohort, runs: Path, effort: Effort) -> Outc
     """Train one recipe and judge what it left behind."""
     overrides = overrides_for(name, effort)
     started = time.perf_counter()
-    folder = train(name, overrides, cohort=cohort, runs=runs, progress=False)
+    plain = name.split("+", maxsplit=1)[0]
+    folder = train(plain, overrides, cohort=cohort, runs=runs, progress=False)
     record = folder.read_record()
     recipe = read_recipe(folder.path)
     value = float(record["metrics"][recipe.metric])
@@ -151,7 +176,8 @@ def run(
     classes = write_classes(data, runs / "classes", count=effort.children)
     outcomes = []
     for name in names:
-        cohort = classes if read_recipe(name).task == "classes" else ages
+        task = read_recipe(name.split("+", maxsplit=1)[0]).task
+        cohort = classes if task == "classes" else ages
         outcome = try_recipe(name, cohort=cohort, runs=runs, effort=effort)
         outcomes.append(outcome)
         (runs / "outcomes.json").write_text(
@@ -177,7 +203,9 @@ def main() -> None:
     effort = Effort(children=given.children, size=given.size, passes=given.passes)
     runs = given.runs or Path(tempfile.mkdtemp(prefix="recipes-"))
     runs.mkdir(parents=True, exist_ok=True)
-    names = given.recipes or list_recipes()
+    names = in_order(given.recipes or [*list_recipes(), *TWO_STEPS])
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")  # advice on loaders and old names
     outcomes = run(names, data=given.data, runs=runs, effort=effort, console=console)
     if not given.recipes:
         outcomes.append(try_two_processes(data=given.data, runs=runs, effort=effort))

@@ -98,17 +98,10 @@ def train(
     if recipe is None:
         raise typer.BadParameter("name a recipe, or ask for --list", param_hint="RECIPE")
     _require_libraries()
-    from models.training.cohort import Cohort
-    from models.training.places import default_data
-    from models.training.split import SPLIT_FILE
     from models.training.train import Hardware
 
-    cohort = Cohort(
-        data=data or default_data(),
-        split=split or SPLIT_FILE,
-        split_column=split_column,
-        table=annotations,
-        masks=tuple(masks or ()),
+    cohort = _cohort(
+        recipe, data=data, split=split, column=split_column, table=annotations, masks=masks
     )
     if check:
         _check(recipe, overrides or [], cohort=cohort, as_json=as_json)
@@ -116,6 +109,33 @@ def train(
     hardware = Hardware(accelerator=accelerator, devices=devices, strategy=strategy, nodes=nodes)
     folder = _train(recipe, overrides or [], cohort=cohort, runs=runs, hardware=hardware)
     _tell(folder, as_json=as_json)
+
+
+def _cohort(
+    recipe: str,
+    *,
+    data: Path | None,
+    split: Path | None,
+    column: str | None,
+    table: Path | None,
+    masks: list[Path] | None,
+) -> "Cohort":
+    """Return the children that are named; those of a run that is to be repeated, where none are."""
+    from models.training.cohort import Cohort
+    from models.training.places import default_data
+    from models.training.run_folder import RunFolder
+    from models.training.split import SPLIT_FILE
+
+    run = RunFolder(path=Path(recipe))
+    record = run.read_record()
+    known = {name: Path(record[name]) for name in ("data", "table") if record.get(name)}
+    return Cohort(
+        data=data or known.get("data") or default_data(),
+        split=split or (run.split if run.split.exists() else SPLIT_FILE),
+        split_column=column,
+        table=table or (None if data else known.get("table")),
+        masks=tuple(masks or map(Path, record.get("masks", ()))),
+    )
 
 
 def _require_libraries() -> None:

@@ -61,6 +61,26 @@ def test_a_member_can_start_from_a_released_one(
     assert float((started[name] - ended[name]).abs().max()) < 1e-6
 
 
+def test_a_recipe_that_comes_after_another_trains_both(cohort: Cohort, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    first.write_text(
+        'architecture = "resnet10t"\npretrained = false\nstages = [{ passes = 1, size = 32 }]\n'
+        'batch_size = 8\nthreads = 1\nprecision = "32-true"\nimages = { children = 16 }\n',
+        encoding="utf-8",
+    )
+    second.write_text('base = "./first.toml"\nafter = "first.toml"\n', encoding="utf-8")
+    runs = tmp_path / "runs"
+
+    both = train(second, [f"after={first}"], cohort=cohort, runs=runs, progress=False)
+
+    before = RunFolder(path=runs / "first")
+    assert before.is_finished
+    assert both.is_finished
+    assert both.start is not None
+    assert both.start.read_bytes() == before.weights.read_bytes()
+    assert both.weights.read_bytes() != before.weights.read_bytes()
+
+
 def test_data_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(NoTrainingDataError, match=r"annotation\.csv"):
         train(
