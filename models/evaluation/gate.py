@@ -1,6 +1,5 @@
 """What the gate does with pictures that it has not seen: hands, other bodies, and made-up ones."""
 
-import csv
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +14,9 @@ from models.evaluation.answers import Answers, Interview, Progress
 from models.training.annotations import Annotation
 from models.training.archive import RadiographArchive
 from models.training.cohort import Cohort
-from models.training.gate import made_up
+from models.training.gate import covers, made_up
 from models.training.gate.examples import read_others
+from models.training.regions import FOREARM, read_boxes
 from models.transforms import to_unit_range
 from schemas.errors import UnsuitableImageError
 from schemas.estimates import GateVerdict
@@ -61,8 +61,9 @@ SPOILT: dict[str, tuple[Callable[[Picture, Picture, Random], Picture], RefusalRe
     "made up: a side cut off": (_of_one(made_up.without_a_side), RefusalReason.CUT_OFF),
     "made up: wrist alone": (_of_one(made_up.wrist_alone), RefusalReason.CUT_OFF),
     "made up: field closed in on the palm": (_of_one(made_up.middle_alone), RefusalReason.CUT_OFF),
-    "made up: cast": (_of_one(made_up.in_a_cast), RefusalReason.COVERED),
-    "made up: metal": (_of_one(made_up.with_implants), RefusalReason.COVERED),
+    "made up: cast": (_of_one(covers.in_a_cast), RefusalReason.COVERED),
+    "made up: metal": (_of_one(covers.with_implants), RefusalReason.COVERED),
+    "made up: hand from its side": (_of_one(made_up.side_on), RefusalReason.NOT_A_HAND),
     "made up: close-up of a joint": (_of_one(made_up.close_up), RefusalReason.NOT_A_HAND),
     "made up: pieces in another order": (_of_one(made_up.shuffled), RefusalReason.NOT_A_HAND),
 }
@@ -102,52 +103,35 @@ def _read(archive: RadiographArchive, one: Annotation) -> Picture:
     return archive.read(folder=one.folder, image_id=one.image_id).astype(np.float32)
 
 
+#: share of the height that is left below the boxes of radius and ulna
+BELOW_FOREARM = 0.01
+
+
 def _cut_rows(
     ensemble: Ensemble, cohort: Cohort, annotations: Sequence[Annotation]
 ) -> list[GateRow]:
-    """Return how cuts exactly through bones whose place is known are recognised."""
+    """Return how cuts exactly through bones whose place is known are recognised, or let pass."""
     archive = cohort.open_archive()
     boxes = read_boxes(cohort.data)
-    shown = [one for one in annotations if one.patient_id in boxes]
-    tips, wrists = [], []
-    for one in shown:
+    tips, wrists, forearms = [], [], []
+    for one in annotations:
+        if one.patient_id not in boxes:
+            continue
         pixels, regions = _read(archive, one), boxes[one.patient_id]
+        rows = pixels.shape[0]
         joint = min(bottom for name, _, top, _, bottom in regions if name == "DIP")
-        tips.append(ensemble.check(pixels[round(joint * pixels.shape[0]) :]))
-        wrist = min(top for name, _, top, _, _ in regions if name in ("Radius", "Ulna"))
-        wrists.append(ensemble.check(pixels[: round(wrist * pixels.shape[0])]))
-    rows = []
-    for name, verdicts in (
-        ("cut through the highest fingertip joint", tips),
-        ("cut above radius and ulna", wrists),
-    ):
-        if verdicts:
-            rows.append(_row(name, verdicts, RefusalReason.CUT_OFF))
-    return rows
-
-
-Region = tuple[str, float, float, float, float]
-
-
-def read_boxes(data: Path) -> dict[str, list[Region]]:
-    """Return patient → ossification regions: name, left, top, right, bottom as shares."""
-    path = data / "ossification_regions.csv"
-    found: dict[str, list[Region]] = defaultdict(list)
-    if not path.exists():
-        return found
-    with path.open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            width, height = float(row["width"]), float(row["height"])
-            found[f"rsna_{row['rsna_id']}"].append(
-                (
-                    row["region"],
-                    float(row["xmin"]) / width,
-                    float(row["ymin"]) / height,
-                    float(row["xmax"]) / width,
-                    float(row["ymax"]) / height,
-                )
-            )
-    return found
+        tips.append(ensemble.check(pixels[round(joint * rows) :]))
+        forearm = [one for one in regions if one[0] in FOREARM]
+        wrists.append(ensemble.check(pixels[: round(min(one[2] for one in forearm) * rows)]))
+        end = max(one[4] for one in forearm) + BELOW_FOREARM
+        forearms.append(ensemble.check(pixels[: round(end * rows)]))
+    if not tips:
+        return []
+    return [
+        _row("hands that end just below radius and ulna", forearms, None),
+        _row("cut through the highest fingertip joint", tips, RefusalReason.CUT_OFF),
+        _row("cut above radius and ulna", wrists, RefusalReason.CUT_OFF),
+    ]
 
 
 def _other_rows(ensemble: Ensemble, data: Path) -> list[GateRow]:
@@ -209,11 +193,16 @@ def measure_gate(interview: Interview, asked: Mapping[str, Answers]) -> list[Gat
         for name, one in asked.items()
     ]
     hands = next(iter(asked.values())).annotations
+    everyone = {
+        shown.patient_id: shown
+        for one in reversed(list(asked.values()))
+        for shown in one.annotations
+    }
     rows += _hospital_row(ensemble, cohort.data)
     if (cohort.data / "not_hand.zip").exists():
         rows += _other_rows(ensemble, cohort.data)
     rows += measure_files(interview)
     if ensemble.manifest.gate is not None:
-        rows += _cut_rows(ensemble, cohort, hands)
+        rows += _cut_rows(ensemble, cohort, list(everyone.values()))
         rows += _spoilt_rows(ensemble, cohort, hands, interview.progress)
     return rows

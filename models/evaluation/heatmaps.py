@@ -1,6 +1,7 @@
 """Do the heatmaps mean something? Where their months lie, and whether the weights decide that.
 
-The share of months is that of their absolute values: older and younger count alike.
+The share of months is that of their absolute values: older and younger count alike. The share in
+the hand is measured where the hand can be told from the frame of its field.
 """
 
 import copy
@@ -14,9 +15,9 @@ from torch import nn
 
 from models.ensemble import Ensemble
 from models.evaluation.answers import Interview
-from models.evaluation.gate import Region, read_boxes
 from models.release.load import LoadedMember, LoadedRelease
 from models.training.annotations import Annotation
+from models.training.regions import Region, read_boxes
 from models.transforms import to_working_image
 from schemas.estimates import HandImage
 from schemas.releases import HeatmapMeasures, PreprocessingRule
@@ -29,6 +30,10 @@ COMPARED_CHILDREN = 8
 FINE = 256
 #: the hand's edge is soft: what lies within this many pixels of it belongs to it
 SOFT_EDGE = 3
+#: a forearm leaves the image by one side, or by two at a corner; a frame touches more
+MOST_SIDES = 2
+#: share of its convex hull that a hand fills at most: there is air between fingers
+MOST_OF_HULL = 0.9
 MARKER_SHARE = 0.08  #: side of the drawn marker, share of the image's height
 BORDER_SHARE = 0.04  #: width of the drawn border, share of the shorter side
 SEED = 5
@@ -55,6 +60,18 @@ def hand_mask(pixels: Picture, *, rule: PreprocessingRule) -> Mask:
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * SOFT_EDGE + 1, 2 * SOFT_EDGE + 1))
     grown = cv2.dilate((labels == hand).astype(np.uint8), disc)
     return grown.astype(np.bool_)
+
+
+def shows_a_hand(mask: Mask) -> bool:
+    """Return whether a mask has a hand's shape: the frame of a field, or the field, has not.
+
+    Months inside such a mask would count as inside the hand wherever they lie.
+    """
+    sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hull = cv2.contourArea(cv2.convexHull(np.concatenate(outlines))) if outlines else 0.0
+    is_round_about = sum(bool(one.any()) for one in sides) > MOST_SIDES
+    return bool(not is_round_about and 0 < mask.sum() <= MOST_OF_HULL * hull)
 
 
 def spread(fields: Picture) -> Picture:
@@ -158,8 +175,9 @@ def measure_heatmaps(
         pixels = archive.read(folder=one.folder, image_id=one.image_id).astype(np.float32)
         fields = _fields(ensemble, pixels, one)
         hand = hand_mask(pixels, rule=rule)
-        found["hand"].append(share_inside(fields, hand))
-        found["area"].append(float(hand.mean()))
+        if shows_a_hand(hand):
+            found["hand"].append(share_inside(fields, hand))
+            found["area"].append(float(hand.mean()))
         if one.patient_id in boxes:
             regions = regions_mask(boxes[one.patient_id])
             found["regions"].append(share_inside(fields, regions))
@@ -171,7 +189,7 @@ def measure_heatmaps(
             bordered, border = with_border(pixels)
             found["border"].append(share_inside(_fields(ensemble, bordered, one), border))
         interview.progress("heatmaps", index + 1, len(chosen))
-    return _summary(found) if chosen else None
+    return _summary(found) if found["hand"] else None
 
 
 def _summary(found: dict[str, list[float]]) -> HeatmapMeasures:

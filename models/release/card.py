@@ -50,7 +50,8 @@ Annotations: sha256 `{data_digest}`.
 Split by patient: `models/training/split.csv`, sha256
 `{split_digest}`.
 Children of the test part were used for the tables below alone; those of the calibrate part for the
-intervals alone, together with those of the validate part, which also chose between recipes.
+intervals and a gate's bounds alone, together with those of the validate part, which also chose
+between recipes.
 
 ## How good it is
 

@@ -30,7 +30,7 @@ class Part(StrEnum):
 
     TRAIN = "train"  #: fits weights
     VALIDATE = "validate"  #: watched while training; chooses between recipes
-    CALIBRATE = "calibrate"  #: fits the intervals, nothing else
+    CALIBRATE = "calibrate"  #: fits the intervals and the gate's bounds, nothing else
     TEST = "test"  #: seen by `evaluate` alone
 
 

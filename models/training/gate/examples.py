@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.gate.network import TURNS, Kind
 from models.gate.view import gate_view
-from models.training.gate import made_up
+from models.training.gate import covers, detector, made_up
 from models.training.gate.made_up import Picture, Random
 from models.transforms import FlatImageError, squash
 from schemas.releases import PreprocessingRule
@@ -23,19 +23,26 @@ OPEN_TERMS = ("MIT", "Apache-2.0")
 HELD_OUT_EVERY = 4
 #: shares of the training pictures
 MIXTURE = {
-    Kind.HAND: 0.42,
-    Kind.CUT_OFF: 0.2,
-    Kind.NOT_A_HAND: 0.2,
-    Kind.BOTH_HANDS: 0.12,
-    Kind.COVERED: 0.06,
+    Kind.HAND: 0.4,
+    Kind.CUT_OFF: 0.22,
+    Kind.NOT_A_HAND: 0.14,
+    Kind.BOTH_HANDS: 0.08,
+    Kind.COVERED: 0.16,
 }
+#: of the hands that are cut off: those that end just above the wrist
+ABOVE_WRIST = 0.4
+#: of the whole hands: those whose field ends just below it
+SHORT_FOREARM = 0.25
+#: of the others: those that lie as another technician would lay them
+LAID_DOWN = 0.75
 #: where pictures that are no hands come from: other radiographs, hands spoilt, nothing at all
 OTHER_ORIGINS = {
-    "whole": 0.25,
-    "part": 0.35,
+    "whole": 0.22,
+    "part": 0.3,
     "shuffled hand": 0.12,
-    "close-up of a hand": 0.18,
-    "drawing": 0.1,
+    "close-up of a hand": 0.12,
+    "hand from its side": 0.16,
+    "drawing": 0.08,
 }
 UPRIGHT = 0.5  #: share of upright pictures; the others lie in one of the three other turns
 INVERTED = 0.3  #: share of inverted pictures
@@ -86,6 +93,14 @@ class Example:
     inverted: int  #: 1: air is bright; -1: nobody can say
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hand:
+    """A whole hand that pictures are made from."""
+
+    unit: Picture  #: upright, unit range
+    wrist: float  #: share of its height at which the epiphyses of radius and ulna begin
+
+
 def _other_picture(hand: Picture, others: Sequence[Picture], random: Random) -> Picture:
     """Return something that is no hand."""
     other = others[int(random.integers(len(others)))]
@@ -95,45 +110,65 @@ def _other_picture(hand: Picture, others: Sequence[Picture], random: Random) -> 
         "part": lambda: made_up.part_of(other, random),
         "shuffled hand": lambda: made_up.shuffled(hand, random),
         "close-up of a hand": lambda: made_up.close_up(hand, random),
+        "hand from its side": lambda: made_up.side_on(hand, random),
         "drawing": lambda: made_up.drawn(SIDE, random),
     }
     return made[str(origin)]()
 
 
+def _whole_hand(hand: Hand, random: Random) -> Picture:
+    if made_up.happens(random, SHORT_FOREARM):
+        return made_up.with_short_forearm(hand.unit, hand.wrist, random)
+    return made_up.laid_down(hand.unit, random) if made_up.happens(random, LAID_DOWN) else hand.unit
+
+
+def _cut_hand(hand: Hand, random: Random) -> Picture:
+    if made_up.happens(random, ABOVE_WRIST):
+        return made_up.above_the_wrist(hand.unit, hand.wrist, random)
+    return made_up.CUTS[int(random.integers(len(made_up.CUTS)))](hand.unit, random)
+
+
+def _covered_hand(hand: Hand, random: Random) -> Picture:
+    cover = covers.in_a_cast if made_up.happens(random, 0.5) else covers.with_implants
+    covered = cover(hand.unit, random)
+    return made_up.laid_down(covered, random) if made_up.happens(random, LAID_DOWN) else covered
+
+
 def make_picture(
-    kind: Kind, hands: Sequence[Picture], others: Sequence[Picture], random: Random
+    kind: Kind, hands: Sequence[Hand], others: Sequence[Picture], random: Random
 ) -> Picture:
     """Return a picture of a kind, upright.
 
     Args:
         kind: what it shall show.
-        hands: two whole hands in unit range.
+        hands: two whole hands.
         others: pictures that are no hands.
         random: decides everything else.
     """
-    hand = hands[0]
+    hand, unit = hands[0], hands[0].unit
     if kind is Kind.NOT_A_HAND:
-        picture = _other_picture(hand, others, random)
+        picture = _other_picture(unit, others, random)
     elif kind is Kind.BOTH_HANDS:
-        second = hand[:, ::-1] if made_up.happens(random, 0.6) else hands[1]
-        picture = made_up.side_by_side(hand, second, random)
+        second = unit[:, ::-1] if made_up.happens(random, 0.6) else hands[1].unit
+        picture = made_up.side_by_side(unit, second, random)
     elif kind is Kind.CUT_OFF:
-        picture = made_up.CUTS[int(random.integers(len(made_up.CUTS)))](hand, random)
+        picture = _cut_hand(hand, random)
     elif kind is Kind.COVERED:
-        cover = made_up.in_a_cast if made_up.happens(random, 0.5) else made_up.with_implants
-        picture = made_up.laid_down(cover(hand, random), random)
+        picture = _covered_hand(hand, random)
     else:
-        picture = made_up.laid_down(hand, random) if made_up.happens(random, 0.85) else hand
+        picture = _whole_hand(hand, random)
     picture = made_up.resized(np.ascontiguousarray(picture), rows=SIDE, columns=SIDE)
     if made_up.happens(random, 0.4):
-        picture = made_up.with_markers(picture, random)
-    picture = made_up.toned(picture, random)
-    return made_up.with_border(picture, random) if made_up.happens(random, 0.4) else picture
+        picture = detector.with_markers(picture, random)
+    picture = detector.toned(picture, random)
+    if made_up.happens(random, 0.15):
+        return detector.in_a_tilted_field(picture, random)
+    return detector.with_border(picture, random) if made_up.happens(random, 0.4) else picture
 
 
 def make_example(
     kind: Kind,
-    hands: Sequence[Picture],
+    hands: Sequence[Hand],
     others: Sequence[Picture],
     random: Random,
     *,

@@ -18,6 +18,10 @@ Random = np.random.Generator
 
 #: share of the height above which no wrist is left
 WRIST_CUT = (0.30, 0.55)
+#: how far above the epiphyses of radius and ulna a field ends that lacks them, share of the height
+ABOVE_WRIST = (0.0, 0.2)
+#: how far below their upper end it ends where they are whole: their boxes are 0.10 high (median)
+BELOW_WRIST = (0.11, 0.25)
 #: share of the width of a picture that a finger, or several, take at least
 FINGER_WIDTH = 0.05
 #: how much of the hand's own height a cut takes from the fingers
@@ -43,21 +47,27 @@ class Extent:
     right: int
 
 
-def find_extent(unit: Picture) -> Extent:
-    """Return the box round the largest bright region: hand and forearm."""
-    rows, columns = unit.shape
+def find_tissue(unit: Picture) -> NDArray[np.bool_]:
+    """Return the largest bright region: hand and forearm; nothing where all is dark."""
     grey = np.asarray(cv2.GaussianBlur(unit, (0, 0), unit.shape[0] / 96) * 255).astype(np.uint8)
     threshold, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
     bright = (grey > 0.7 * threshold).astype(np.uint8)
     _, labels, regions, _ = cv2.connectedComponentsWithStats(bright)
     if len(regions) == 1:
+        return np.zeros(unit.shape, dtype=np.bool_)
+    return np.asarray(labels == 1 + int(regions[1:, cv2.CC_STAT_AREA].argmax()), dtype=np.bool_)
+
+
+def find_extent(unit: Picture) -> Extent:
+    """Return the box round hand and forearm."""
+    rows, columns = unit.shape
+    tissue = find_tissue(unit)
+    if not tissue.any():
         return Extent(top=0, bottom=rows, left=0, right=columns)
-    largest = 1 + int(regions[1:, cv2.CC_STAT_AREA].argmax())
-    left, _top, width, _height, _area = (int(one) for one in regions[largest])
-    is_wide = np.count_nonzero(labels == largest, axis=1) >= FINGER_WIDTH * columns
-    shown = np.flatnonzero(is_wide)
+    across = np.flatnonzero(tissue.any(axis=0))
+    shown = np.flatnonzero(np.count_nonzero(tissue, axis=1) >= FINGER_WIDTH * columns)
     top, bottom = (int(shown[0]), int(shown[-1]) + 1) if shown.size else (0, rows)
-    return Extent(top=top, bottom=bottom, left=left, right=left + width)
+    return Extent(top=top, bottom=bottom, left=int(across[0]), right=int(across[-1]) + 1)
 
 
 def resized(unit: Picture, *, rows: int, columns: int) -> Picture:
@@ -123,6 +133,24 @@ def without_wrist(unit: Picture, random: Random) -> Picture:
     return np.ascontiguousarray(unit[: round(unit.shape[0] * random.uniform(*WRIST_CUT))])
 
 
+def above_the_wrist(unit: Picture, wrist: float, random: Random) -> Picture:
+    """Return a hand that ends just above radius and ulna, or somewhere in carpus or metacarpals.
+
+    Args:
+        unit: an upright hand.
+        wrist: share of the height at which the epiphyses of radius and ulna begin.
+        random: decides how far above.
+    """
+    share = wrist - random.uniform(*ABOVE_WRIST)
+    return np.ascontiguousarray(unit[: max(1, round(share * unit.shape[0]))])
+
+
+def with_short_forearm(unit: Picture, wrist: float, random: Random) -> Picture:
+    """Return a whole hand whose field ends soon below the epiphyses of radius and ulna."""
+    share = wrist + random.uniform(*BELOW_WRIST)
+    return np.ascontiguousarray(unit[: round(min(share, 1.0) * unit.shape[0])])
+
+
 def without_a_side(unit: Picture, random: Random) -> Picture:
     """Return a hand that has lost the thumb's or the little finger's side."""
     extent = find_extent(unit)
@@ -156,51 +184,20 @@ CUTS: tuple[Callable[[Picture, Random], Picture], ...] = (
 )
 
 
-def in_a_cast(unit: Picture, random: Random) -> Picture:
-    """Return a hand under plaster: bright, uneven, with an edge across palm or fingers."""
+def side_on(unit: Picture, random: Random) -> Picture:
+    """Return a hand seen from its side, as far as can be made up: narrow, fingers over fingers."""
+    extent = find_extent(unit)
     rows, columns = unit.shape
-    extent = find_extent(unit)
-    end = random.uniform(0.25, 0.6)  # the cast reaches from the forearm up to here
-    down, across = np.mgrid[0:rows, 0:columns].astype(np.float32)
-    slope = random.uniform(-0.3, 0.3)
-    edge = extent.top + end * (rows - extent.top) + slope * (across - columns / 2)
-    middle = (extent.left + extent.right) / 2
-    half = random.uniform(0.30, 0.45) * (extent.right - extent.left)
-    inside = (down > edge) & (np.abs(across - middle) < half)
-    cast = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), rows / 150)
-    grain = random.normal(size=(rows // 8, columns // 8)).astype(np.float32)
-    texture = resized(grain, rows=rows, columns=columns)
-    haze = random.uniform(0.35, 0.7)
-    covered = unit * (1 - 0.5 * haze * cast) + cast * haze * (1 + 0.12 * texture)
-    return np.asarray(covered, dtype=np.float32)
-
-
-def with_implants(unit: Picture, random: Random) -> Picture:
-    """Return a hand with wires, plates and screws of metal."""
-    rows = unit.shape[0]
-    metal = np.zeros(unit.shape, dtype=np.uint8)
-    extent = find_extent(unit)
-    for _ in range(random.integers(1, 4)):
-        centre = np.array(
-            [
-                random.uniform(0.3, 0.7) * (extent.right - extent.left) + extent.left,
-                random.uniform(0.35, 0.9) * (extent.bottom - extent.top) + extent.top,
-            ]
-        )
-        angle = random.normal(np.pi / 2, 0.4)
-        half = random.uniform(0.06, 0.16) * rows * np.array([np.cos(angle), np.sin(angle)])
-        is_plate = happens(random, 0.6)
-        ends = [tuple(int(one) for one in point) for point in (centre - half, centre + half)]
-        width = max(2, round(rows * (random.uniform(0.02, 0.045) if is_plate else 0.012)))
-        cv2.line(metal, ends[0], ends[1], color=255, thickness=width)
-        for share in np.linspace(-0.8, 0.8, 5) if is_plate else ():
-            at = centre + share * half
-            across = np.array([-half[1], half[0]]) / np.linalg.norm(half) * width
-            screw = [tuple(int(one) for one in point) for point in (at - across, at + across)]
-            cv2.line(metal, screw[0], screw[1], color=255, thickness=max(1, width // 3))
-    cover = cv2.GaussianBlur(metal.astype(np.float32) / 255, (0, 0), rows / 400)
-    level = random.uniform(1.1, 1.6)
-    return np.asarray(unit * (1 - cover) + level * cover, dtype=np.float32)
+    shown = np.ascontiguousarray(unit[:, extent.left : extent.right])
+    width = max(8, round(random.uniform(0.28, 0.45) * shown.shape[1]))
+    near = resized(shown, rows=rows, columns=width)
+    far = np.roll(near[:, ::-1], round(random.uniform(-0.04, 0.04) * rows), axis=0)
+    both = near + far * random.uniform(0.5, 1.0)
+    room = int(random.uniform(0.6, 1.0) * (columns - width))
+    left = round(random.uniform(0.2, 0.8) * room)
+    field = np.full((rows, width + room), float(both.min()), dtype=np.float32)
+    field[:, left : left + width] = both
+    return field
 
 
 def shuffled(unit: Picture, random: Random) -> Picture:
@@ -257,47 +254,3 @@ def drawn(size: int, random: Random) -> Picture:
             to = tuple(int(one) for one in random.uniform(0, size, 2))
             cv2.line(picture, at, to, level, int(random.uniform(0.01, 0.12) * size))
     return picture
-
-
-def with_markers(unit: Picture, random: Random) -> Picture:
-    """Return the picture with a letter or a line of text in a corner, as bright as metal."""
-    ink = np.zeros(unit.shape, dtype=np.uint8)
-    size = unit.shape[0]
-    for _ in range(random.integers(1, 3)):
-        text = "".join(random.choice(list("LRD0123456789:./"), size=random.integers(1, 9)))
-        column = int(random.choice([0.02, 0.7]) * unit.shape[1])
-        row = int(random.choice([0.06, 0.12, 0.9, 0.97]) * size)
-        scale = float(random.uniform(0.3, 0.8)) * size / 192
-        cv2.putText(ink, text, (column, row), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, 1)
-    return np.asarray(np.maximum(unit, ink.astype(np.float32) / 255), dtype=np.float32)
-
-
-def with_border(unit: Picture, random: Random) -> Picture:
-    """Return the picture inside a burned-in or collimated border of one grey level."""
-    size = unit.shape[0]
-    widest = 0.12 if happens(random, 0.6) else 0.6
-    sides = (random.uniform(0, widest, size=4) * size * random.choice([0, 1, 1, 1], size=4)).astype(
-        int
-    )
-    level = float(random.choice([0.0, 0.0, 0.0, 1.0, random.random(), -0.5]))
-    top, bottom, left, right = (int(one) for one in sides)
-    padded = cv2.copyMakeBorder(unit, top, bottom, left, right, cv2.BORDER_CONSTANT, value=[level])
-    return np.asarray(padded, dtype=np.float32)
-
-
-def toned(unit: Picture, random: Random) -> Picture:
-    """Return the picture through another detector's curve, with its noise and its blur."""
-    changed: NDArray[np.floating] = unit
-    if happens(random, 0.5):
-        gamma = float(np.exp(random.uniform(np.log(0.5), np.log(2.0))))
-        changed = np.power(np.clip(changed, 0, None), np.float32(gamma))
-    if happens(random, 0.3):
-        down, across = np.mgrid[-0.5 : 0.5 : unit.shape[0] * 1j, -0.5 : 0.5 : unit.shape[1] * 1j]
-        slope = random.normal(0, 0.15, 2)
-        changed = changed + slope[0] * down + slope[1] * across
-    if happens(random, 0.3):
-        changed = changed + random.normal(0, random.uniform(0, 0.06), unit.shape)
-    if happens(random, 0.3):
-        width = random.uniform(0.3, 1.2) * unit.shape[0] / 192
-        changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), width), dtype=np.float32)
-    return np.asarray(changed, dtype=np.float32)

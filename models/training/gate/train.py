@@ -1,39 +1,39 @@
 """Train the gate: ``python -m models.training.gate.train`` writes ``runs/gate``.
 
 Two pools of examples are made once (``models.training.gate.pool``): one to learn from, one of
-children and pictures that are kept out of it, on which the bound is chosen.
+children and pictures that are kept out of it. The bounds (``models.training.gate.bounds``) are
+chosen on hands that are kept out. ``--start FOLDER`` goes on from a gate that was trained before.
 """
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from models.gate.network import KINDS, GateNetwork, Kind, Sighting
 from models.gate.trained import look
-from models.gate.view import gate_view
 from models.training.cohort import Cohort
-from models.training.gate.pool import Plan, Pool, chosen_hands, make_pool
+from models.training.gate.bounds import set_bounds
+from models.training.gate.pool import Plan, Pool, make_pool
 from models.training.places import default_data
 from models.training.split import Part
-from models.transforms import squash
 
 WEIGHTS_FILE = "gate.safetensors"
 RECORD_FILE = "gate.json"
 LEARNING_RATE = 3e-3
+#: where training goes on from an earlier gate
+LATER_LEARNING_RATE = 1.5e-3
 BATCH = 64
 SEED = 1
-#: share of held-out hands that the bound refuses
-MOST_REFUSED = 0.003
 #: held-out examples that the record says something about
 DESCRIBED = 800
 
@@ -46,12 +46,23 @@ class GateRecipe:
 
     width: int = 16
     size: int = 112  #: pixels
-    early_size: int = 80  #: pixels, in all passes but the last
+    early_size: int = 80  #: pixels, in all passes but the last; not after an earlier gate
     examples: int = 24_000
     held_out: int = 2_500
     passes: int = 5
     threads: int = 1
     workers: int = 2  #: processes that make the examples
+    seed: int = SEED
+    start: Path | None = None  #: folder of an earlier gate of this width and size
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest of the schedule."""
+        return LATER_LEARNING_RATE if self.start else LEARNING_RATE
+
+    def is_early(self, number: int) -> bool:
+        """Return whether a pass, counted from 0, sees smaller pictures."""
+        return self.start is None and number < self.passes - 1
 
 
 class GateTraining(lightning.LightningModule):
@@ -78,7 +89,7 @@ class GateTraining(lightning.LightningModule):
         """Return the sum of the three losses."""
         view, kind, turn, inverted = self._mirrored(batch)
         view = view.float() / 255 - 0.5
-        if self.current_epoch < self._recipe.passes - 1:
+        if self._recipe.is_early(self.current_epoch):
             view = functional.interpolate(view, size=self._recipe.early_size, mode="area")
         seen: Sighting = self.network(view)
         told = inverted >= 0
@@ -95,10 +106,11 @@ class GateTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union is not exported
         """Return AdamW with a one-cycle schedule."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=LEARNING_RATE, weight_decay=0.02)
+        rate = self._recipe.learning_rate
+        optimizer = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            max_lr=LEARNING_RATE,
+            max_lr=rate,
             total_steps=self._recipe.passes * (self._recipe.examples // BATCH),
         )
         return {
@@ -114,40 +126,51 @@ def _tensors(pool: Pool) -> TensorDataset:
     )
 
 
-def _hands_seen(network: GateNetwork, plan: Plan) -> list[float]:
-    """Return the probability of one whole hand for every hand that is kept out, as it is."""
-    archive, rule = plan.cohort.open_archive(), plan.rule
-    hands = (plan.hands[int(index)] for index in chosen_hands(plan))
-    stored = (archive.read(folder=one.folder, image_id=one.image_id) for one in hands)
-    views = (
-        gate_view(squash(one, size=rule.working_size), size=plan.size, rule=rule) for one in stored
-    )
-    return [look(network, view).kinds[Kind.HAND] for view in views]
-
-
-def describe(network: GateNetwork, plan: Plan, pool: Pool) -> dict[str, Any]:
-    """Return the bound, and how it does on the examples that were kept out.
+def describe(network: GateNetwork, pool: Pool, *, least: float) -> dict[str, float]:
+    """Return the share of each kind of examples that is refused.
 
     Args:
-        network: trained.
-        plan: of what was kept out.
-        pool: examples made by that plan.
+        network: trained, in evaluation mode.
+        pool: examples that were kept out.
+        least: probability of one whole hand below which a picture is refused.
     """
-    network.eval()
-    least = float(np.quantile(_hands_seen(network, plan), MOST_REFUSED))
     some = range(min(DESCRIBED, len(pool.views)))
     found = np.array(
         [look(network, pool.views[index] / np.float32(255)).kinds[Kind.HAND] for index in some]
     )
     kinds = pool.kinds[: len(some)]
     return {
-        "least_hand": round(least, 3),
-        "made_up_held_out_refused": {
-            kind.value: round(float(np.mean(found[kinds == index] < least)), 4)
-            for index, kind in enumerate(KINDS)
-            if np.any(kinds == index)
-        },
+        kind.value: round(float(np.mean(found[kinds == index] < least)), 4)
+        for index, kind in enumerate(KINDS)
+        if np.any(kinds == index)
     }
+
+
+def _start(recipe: GateRecipe) -> tuple[GateNetwork, int]:
+    """Return the network that training begins with, and how many examples it has seen before."""
+    network = GateNetwork(width=recipe.width).to(memory_format=torch.channels_last)
+    if recipe.start is None:
+        return network, 0
+    network.load_state_dict(load_file(recipe.start / WEIGHTS_FILE))
+    before = json.loads((recipe.start / RECORD_FILE).read_text(encoding="utf-8"))
+    return network, int(before["examples"])
+
+
+def _fit(network: GateNetwork, pool: Pool, recipe: GateRecipe, *, progress: bool) -> None:
+    """Train the network in place, and leave it in evaluation mode."""
+    trainer = lightning.Trainer(
+        max_epochs=recipe.passes,
+        precision="bf16-mixed",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+    loader: DataLoader[Any] = DataLoader(
+        _tensors(pool), batch_size=BATCH, shuffle=True, drop_last=True
+    )
+    trainer.fit(GateTraining(network, recipe), loader)
+    network.float().eval()
 
 
 def train_gate(
@@ -163,32 +186,17 @@ def train_gate(
         NoTrainingDataError: the data are not there.
     """
     torch.set_num_threads(recipe.threads)
-    lightning.seed_everything(SEED, verbose=False)
+    lightning.seed_everything(recipe.seed, verbose=False)
     hands = tuple(cohort.select(Part.TRAIN))
-    plan = Plan(cohort=cohort, hands=hands, cache=runs / "cache", size=recipe.size, seed=SEED)
+    plan = Plan(
+        cohort=cohort, hands=hands, cache=runs / "cache", size=recipe.size, seed=recipe.seed
+    )
+    kept = replace(plan, seed=recipe.seed + 1, held_out=True)
+    network, before = _start(recipe)
     pool = make_pool(plan, count=recipe.examples, workers=recipe.workers)
-    kept = Plan(
-        cohort=cohort,
-        hands=hands,
-        cache=runs / "cache",
-        size=recipe.size,
-        seed=SEED + 1,
-        held_out=True,
-    )
     judged = make_pool(kept, count=recipe.held_out, workers=recipe.workers)
-    network = GateNetwork(width=recipe.width).to(memory_format=torch.channels_last)
-    trainer = lightning.Trainer(
-        max_epochs=recipe.passes,
-        precision="bf16-mixed",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-    )
-    loader: DataLoader[Any] = DataLoader(
-        _tensors(pool), batch_size=BATCH, shuffle=True, drop_last=True
-    )
-    trainer.fit(GateTraining(network, recipe), loader)
+    _fit(network, pool, recipe, progress=progress)
+    least = set_bounds(network, kept)
     folder = runs / "gate"
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
@@ -196,10 +204,11 @@ def train_gate(
     record = {
         "width": recipe.width,
         "input_size": recipe.size,
-        "examples": recipe.examples,
+        "examples": before + recipe.examples,
         "passes": recipe.passes,
         "split_sha256": cohort.split_sha256,
-        **describe(network.float(), kept, judged),
+        "least_hand": least,
+        "made_up_held_out_refused": describe(network, judged, least=least),
     }
     text = json.dumps(record, indent=1)
     (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
@@ -215,9 +224,17 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=usual.examples)
     parser.add_argument("--held-out", type=int, default=usual.held_out)
     parser.add_argument("--passes", type=int, default=usual.passes)
+    parser.add_argument("--seed", type=int, default=usual.seed)
+    parser.add_argument("--start", type=Path, help="folder of an earlier gate to go on from")
     parser.add_argument("--no-progress", action="store_true")
     given = parser.parse_args()
-    recipe = GateRecipe(examples=given.examples, held_out=given.held_out, passes=given.passes)
+    recipe = GateRecipe(
+        examples=given.examples,
+        held_out=given.held_out,
+        passes=given.passes,
+        seed=given.seed,
+        start=given.start,
+    )
     folder = train_gate(
         cohort=Cohort(data=given.data),
         runs=given.runs,

@@ -10,7 +10,7 @@ import pytest
 from models.ensemble import load_estimator
 from models.evaluation.answers import Interview, ignore_progress
 from models.evaluation.changes import measure_changes
-from models.evaluation.heatmaps import hand_mask, share_inside
+from models.evaluation.heatmaps import hand_mask, share_inside, shows_a_hand
 from models.evaluation.page import draw_all, format_page
 from models.evaluation.report import (
     Correction,
@@ -140,3 +140,19 @@ def test_months_on_the_hand_are_told_from_months_on_the_air() -> None:
     assert share_inside(on_palm, mask) == pytest.approx(1.0)
     assert share_inside(on_air, mask) == 0.0
     assert share_inside(on_palm + on_air, mask) == pytest.approx(0.5)
+
+
+def test_a_frame_round_the_field_is_told_from_a_hand() -> None:
+    hand = np.zeros((256, 256), dtype=np.bool_)
+    hand[120:256, 80:180] = True  # palm and forearm
+    for finger in range(4):
+        hand[30:130, 70 + 34 * finger : 84 + 34 * finger] = True
+    framed = hand.copy()
+    framed[:12], framed[-12:] = True, True
+    field = np.zeros((256, 256), dtype=np.bool_)
+    field[40:220, 50:200] = True
+
+    assert shows_a_hand(hand)
+    assert not shows_a_hand(framed)
+    assert not shows_a_hand(field)
+    assert not shows_a_hand(np.zeros((256, 256), dtype=np.bool_))
