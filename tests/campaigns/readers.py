@@ -1,6 +1,6 @@
 """Several `infer` on one PostgreSQL beside one alone: the real program with the real networks.
 
-    python -m tests.campaigns.readers [--images 48] [--processes 1 3] [--json FILE]
+    python -m tests.campaigns.readers [--images 48] [--processes 1 3] [--at-once 1] [--json FILE]
 
 Each process is `boneage serve --only infer` with one thread of the processor, as on a host of its
 own; the images are sixteen real radiographs in nine transfer syntaxes, each again and again, with
@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import psutil
@@ -59,6 +60,7 @@ url = "{url}"
 [inference]
 devices = ["cpu"]
 threads = 1
+images_at_once = {at_once}
 poll_seconds = 0.05
 
 [schedule]
@@ -72,6 +74,7 @@ class Rate:
     """What so many processes did."""
 
     processes: int
+    at_once: int  #: images in hand of each
     images: int
     seconds: float
     images_a_second: float
@@ -116,14 +119,16 @@ class Reader:
         assert code == 0, f"exit code {code}: {self._log.read_text(errors='replace')[-3000:]}"
 
 
-def measure(folder: Path, url: str, images: Sequence[Dataset], *, processes: int) -> Rate:
-    """Let so many processes read these images; return how fast they were.
+def measure(
+    folder: Path, url: str, images: Sequence[Dataset], *, processes: int, at_once: int = 1
+) -> Rate:
+    """Let so many processes, each with so many in hand, read these images; say how fast they were.
 
     Raises:
         AssertionError: a job was not settled once, or a process read nothing.
     """
     settings = folder / "config.toml"
-    settings.write_text(_SETTINGS.format(url=url))
+    settings.write_text(_SETTINGS.format(url=url, at_once=at_once))
     with _running(settings, processes) as readers:
         before = sum(reader.cpu_seconds for reader in readers)
         _receive(settings, images)
@@ -133,6 +138,7 @@ def measure(folder: Path, url: str, images: Sequence[Dataset], *, processes: int
     assert len(shares) == processes, f"{len(shares)} of {processes} processes read: {shares}"
     return Rate(
         processes=processes,
+        at_once=at_once,
         images=len(images),
         seconds=seconds,
         images_a_second=len(images) / seconds,
@@ -245,14 +251,18 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 3])
+    parser.add_argument(
+        "--at-once", type=int, nargs="+", default=[1], help="images in hand of each"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     given = parser.parse_args()
     rates = []
     try:
-        for processes in given.processes:
+        for processes, at_once in product(given.processes, given.at_once):
             with tempfile.TemporaryDirectory() as name, cluster_database() as url:
                 images = radiographs(Path(name) / "files", given.images)
-                rates.append(measure(Path(name), url, images, processes=processes))
+                folder = Path(name)
+                rates.append(measure(folder, url, images, processes=processes, at_once=at_once))
             sys.stdout.write(f"{_line(rates[-1], rates[0])}\n")
             sys.stdout.flush()
     except pytest.skip.Exception as reason:
@@ -264,10 +274,11 @@ def main() -> None:
 
 
 def _line(rate: Rate, first: Rate) -> str:
+    faster = rate.images_a_second / first.images_a_second
     return (
-        f"{rate.processes} infer: {rate.images} images in {rate.seconds:.1f} s, "
-        f"{rate.images_a_second:.2f} images/s ({rate.images_a_second / first.images_a_second:.2f} "
-        f"times {first.processes}), {rate.cpu_seconds_an_image:.2f} s of a core for an image, "
+        f"{rate.processes} infer, {rate.at_once} in hand: {rate.images} images in "
+        f"{rate.seconds:.1f} s, {rate.images_a_second:.2f} images/s ({faster:.2f} times the "
+        f"first), {rate.cpu_seconds_an_image:.2f} s of a core for an image, "
         f"shares {', '.join(map(str, rate.shares))}, {rate.refused} refused"
     )
 
