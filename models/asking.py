@@ -140,7 +140,7 @@ def ask_compiled(
     months: list[tuple[float, ...]] = []
     cells, intercepts = [], []
     for views, asked in zip(given, sexes, strict=True):
-        values = torch.stack([one.values for one in views]).numpy()
+        values = np.stack([one.values.numpy() for one in views])
         answers = [member(values, sex=_number_of(sex)) for sex in asked]
         said = [float(answer.months.mean()) for answer in answers]
         months.append(tuple(said))

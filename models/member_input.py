@@ -35,9 +35,9 @@ class MemberInput:
 def _mirrored(one: MemberInput, *, columns: int) -> MemberInput:
     """Return the mirror image of a view; its frame is a part of the mirrored image."""
     left = columns - one.frame.left - one.frame.width
-    return MemberInput(
-        values=one.values.flip(-1), frame=replace(one.frame, left=left), is_mirrored=True
-    )
+    # by NumPy: PyTorch would wake its threads, which then wait on the cores that an engine needs
+    values = torch.from_numpy(np.ascontiguousarray(one.values.numpy()[..., ::-1]))
+    return MemberInput(values=values, frame=replace(one.frame, left=left), is_mirrored=True)
 
 
 def _five_crops(whole: MemberInput, *, size: int) -> tuple[MemberInput, ...]:
