@@ -282,6 +282,8 @@ class Ensemble:
             return Picture(pixels, rule=self._rule, working=working)
 
         def find_hand(grey: Grey) -> NDArray[np.bool_]:
+            if image.is_whole:
+                return np.ones(grey.shape, dtype=np.bool_)
             try:
                 return choose_hand(
                     hand_probability(
@@ -323,6 +325,7 @@ class Ensemble:
             outline=outline,
             flags=self._flags(estimates),
             timings_ms={**timings_ms, "heatmap": heatmap_ms},
+            mask_used=None if self._manifest.mask is None else not image.is_whole,
         )
 
     def combine(self, sex: Sex, months: Sequence[float]) -> BoneAgeEstimate:

@@ -83,6 +83,7 @@ class HandImage:
     pixels: "NDArray[np.float32]"  #: ``(rows, columns)`` display values, bone bright, any range
     sexes: tuple[Sex, ...]  #: one, or both where the header does not say
     mending: Mending = NOTHING_TO_MEND  #: what ``Estimator.check`` found
+    is_whole: bool = False  #: all of it is read, also where the release has a mask network
     #: what ``Estimator.check`` made of these pixels, so that it need not be made twice
     working: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
 
@@ -109,6 +110,8 @@ class Reading:
     outline: tuple[tuple[float, float], ...]  #: closed polygon, (column, row) of the source image
     flags: tuple[QualityFlag, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict)
+    #: whether the mask network was asked; None: the release has none
+    mask_used: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ _ESTIMATE: Schema = {
 _ALWAYS: Schema = {
     "sex_predicted": {"type": "boolean", "description": "Always false: sex is never guessed."},
     "sex_source": _TEXT,
-    "mask_used": {"type": "boolean", "description": "Always false: no mask is needed."},
+    "mask_used": {"type": "boolean", "description": "A mask network cut the hand out."},
     "ignored_fields": {"type": "array", "items": _TEXT},
     "flags": {"type": "array", "items": _TEXT},
     "release": _TEXT,
@@ -45,7 +45,11 @@ _FORM: Schema = {
             "enum": ["female", "male", "f", "m"],
             "description": "Needed, unless a DICOM header says it. In any case of letters.",
         },
-        "use_mask": {"type": "boolean", "default": True, "description": "Without effect."},
+        "use_mask": {
+            "type": "boolean",
+            "default": True,
+            "description": "False: the whole image is read, by a release with a mask network.",
+        },
         "mask_crop": {"type": "string", "description": "Without effect."},
         "use_invChecker": {"type": "string", "description": "Without effect."},
     },

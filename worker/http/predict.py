@@ -29,9 +29,10 @@ _SEXES: Final = {
 }
 _TRUE: Final = frozenset({"", "true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
-#: fields of the original and of its fork that choose steps which our releases do not have
-_WITHOUT_EFFECT: Final = ("use_mask", "mask_crop", "use_invChecker")
-FIELDS: Final = ("sex", *_WITHOUT_EFFECT)
+_MASK: Final = "use_mask"
+#: fields of the fork that choose steps which releases decide here
+_WITHOUT_EFFECT: Final = ("mask_crop", "use_invChecker")
+FIELDS: Final = ("sex", _MASK, *_WITHOUT_EFFECT)
 
 RESEARCH_USE: Final = "Research use only, not for diagnosis."
 
@@ -56,9 +57,10 @@ def predict_routes(
             token.require(request)
         form = await read_form(request, limit_megabytes=limit_megabytes, known=FIELDS)
         sex = sex_of(form.fields.get("sex", ""))
-        _require_flag(form.fields.get("use_mask", ""))
-        examined = await predictor.examine(form.file, sex=sex)
-        return _answer(examined, ignored=[name for name in _WITHOUT_EFFECT if name in form.fields])
+        use_mask = _flag(form.fields.get(_MASK, ""))
+        examined = await predictor.examine(form.file, sex=sex, is_whole=not use_mask)
+        no_effect = (_MASK, *_WITHOUT_EFFECT) if examined.mask_used is None else _WITHOUT_EFFECT
+        return _answer(examined, ignored=[name for name in no_effect if name in form.fields])
 
     async def describe(request: Request) -> Response:
         # a person is led to the status page; a program gets what it got from deeplasia-service
@@ -83,11 +85,13 @@ def sex_of(text: str) -> Sex | None:
         ) from None
 
 
-def _require_flag(text: str) -> None:
-    if text.strip().casefold() not in _TRUE | _FALSE:
+def _flag(text: str) -> bool:
+    word = text.strip().casefold()
+    if word not in _TRUE | _FALSE:
         raise MalformedRequestError(
             problem="use_mask is neither true nor false", mend='Send "true" or "false".'
         )
+    return word in _TRUE
 
 
 def _answer(examined: Examination, *, ignored: list[str]) -> JSONResponse:
@@ -95,7 +99,7 @@ def _answer(examined: Examination, *, ignored: list[str]) -> JSONResponse:
     told: dict[str, Any] = {
         "sex_predicted": False,
         "sex_source": content.source.sex.source.value,
-        "mask_used": False,
+        "mask_used": bool(examined.mask_used),
         "ignored_fields": ignored,
         "flags": [flag.value for flag in content.flags],
         "release": content.release.name,

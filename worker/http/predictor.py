@@ -42,12 +42,15 @@ class Predictor:
         self._lock = threading.Lock()
         self._waiting = 0  # touched by the event loop alone
 
-    async def examine(self, content: bytes, *, sex: Sex | None) -> Examination:
+    async def examine(
+        self, content: bytes, *, sex: Sex | None, is_whole: bool = False
+    ) -> Examination:
         """Return what the release says, for one sex or for both where nobody says which.
 
         Args:
             content: a file: DICOM, PNG, JPEG, WebP or TIFF.
             sex: what the caller said; it goes before the header.
+            is_whole: no mask network is asked, though the release may have one.
 
         Raises:
             BusyError: too many wait.
@@ -59,18 +62,18 @@ class Predictor:
             raise BusyError
         self._waiting += 1
         try:
-            return await run_in_threadpool(self._examine, content, sex)
+            return await run_in_threadpool(self._examine, content, sex, is_whole)
         finally:
             self._waiting -= 1
 
-    def _examine(self, content: bytes, sex: Sex | None) -> Examination:
+    def _examine(self, content: bytes, sex: Sex | None, is_whole: bool) -> Examination:  # noqa: FBT001 - for a thread
         started = perf_counter()
         try:
             image = _received(content, taken_at=self._now())
             with self._lock:
                 if self._reader is None:
                     self._reader = self._load()
-                examined = self._reader.examine(image, sex=sex)
+                examined = self._reader.examine(image, sex=sex, is_whole=is_whole)
         except BoneAgeError as error:
             log.info("predict.refused", code=error.code)
             raise

@@ -57,6 +57,7 @@ class Examination:
     pixels: NDArray[np.float32]  #: ``(rows, columns)`` display values, bone bright
     heatmap: Heatmap  #: of the first estimate
     timings_ms: dict[str, float]
+    mask_used: bool | None = None  #: whether the mask network was asked; None: there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,12 @@ class ImageReader:
         return replace(finding, heatmap_capture=capture, timings_ms=laps.milliseconds)
 
     def examine(
-        self, image: ReceivedImage, revision: Revision = FIRST, *, sex: Sex | None = None
+        self,
+        image: ReceivedImage,
+        revision: Revision = FIRST,
+        *,
+        sex: Sex | None = None,
+        is_whole: bool = False,
     ) -> Examination:
         """Return the estimate for one image, or both where the sex is unknown.
 
@@ -126,6 +132,7 @@ class ImageReader:
             image: any received object; intake rules are not asked.
             revision: which one this is.
             sex: what an operator said; it goes before the header.
+            is_whole: all of the image is read, also where the release has a mask network.
 
         Raises:
             UnsuitableImageError: it must not be read; ``refuse`` makes the finding of that.
@@ -145,7 +152,11 @@ class ImageReader:
         reading = self._estimator.read(
             [
                 HandImage(
-                    pixels=pixels, sexes=sexes, mending=verdict.mending, working=verdict.working
+                    pixels=pixels,
+                    sexes=sexes,
+                    mending=verdict.mending,
+                    is_whole=is_whole,
+                    working=verdict.working,
                 )
             ]
         )[0]
@@ -156,6 +167,7 @@ class ImageReader:
             pixels=pixels,
             heatmap=reading.heatmap,
             timings_ms=laps.milliseconds,
+            mask_used=reading.mask_used,
         )
 
     def refuse(

@@ -2,7 +2,9 @@
 
 import threading
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from typing import Any
@@ -15,7 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from schemas.config import HttpSection, PredictSection
 from schemas.errors import DeviceError
-from schemas.estimates import GateVerdict
+from schemas.estimates import GateVerdict, HandImage, Reading
 from schemas.refusals import RefusalReason
 from tests.builders import hand_pixels, hand_radiograph
 from tests.fakes import StubEstimator
@@ -131,6 +133,32 @@ def test_false_is_false_and_has_no_effect(service: Service) -> None:
     assert told["bone_age"] == post(client, sex="f").json()["bone_age"]
     assert told["ignored_fields"] == ["use_mask", "mask_crop"]
     assert told["mask_used"] is False
+
+
+class MaskingEstimator(StubEstimator):
+    """Of a release with a mask network: the hand alone is two years older than the whole image."""
+
+    def read(self, images: Sequence[HandImage]) -> list[Reading]:
+        return [
+            replace(
+                StubEstimator(age_months=100.0 if one.is_whole else 124.0).read([one])[0],
+                mask_used=not one.is_whole,
+            )
+            for one in images
+        ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "months"), [({"use_mask": "False"}, 100.0), ({"use_mask": "true"}, 124.0), ({}, 124.0)]
+)
+def test_a_release_with_a_mask_network_reads_the_hand_alone_unless_told(
+    service: Service, sent: dict[str, str], months: float
+) -> None:
+    told = post(service.start(MaskingEstimator()), sex="m", **sent).json()
+
+    assert told["bone_age"] == months
+    assert told["mask_used"] is (months > 100)
+    assert told["ignored_fields"] == []
 
 
 @pytest.mark.parametrize(
