@@ -21,10 +21,10 @@ from models.transforms import squash
 
 #: share of good hands that each reason may refuse; a cut or covered hand looks most like a good one
 MOST_REFUSED: Mapping[Kind, float] = MappingProxyType(
-    {Kind.NOT_A_HAND: 0.0004, Kind.BOTH_HANDS: 0.0004, Kind.CUT_OFF: 0.002, Kind.COVERED: 0.001}
+    {Kind.NOT_A_HAND: 0.0004, Kind.BOTH_HANDS: 0.0004, Kind.CUT_OFF: 0.003, Kind.COVERED: 0.001}
 )
 #: share that all of them together may refuse
-MOST_REFUSED_IN_ALL = 0.003
+MOST_REFUSED_IN_ALL = 0.004
 #: probabilities below this say nothing more
 LEAST_PROBABILITY = 1e-9
 
