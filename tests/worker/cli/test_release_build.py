@@ -32,6 +32,7 @@ UNFIT = {
     '{"images": {"range": "header"}}': "wants the bits stored",
     '{"preprocessing": {"framing": "pad", "scaling": "unit", "use_mask": true}}': "hand alone",
     '{"task": "classes"}': "predicts classes",
+    '{"head": {"sex": "only"}, "loss": {"sex_weight": 1}}': "predicts the sex, and no age",
 }
 
 
@@ -89,6 +90,31 @@ def test_a_release_that_is_there_is_not_replaced_unasked(
     assert code == 1
     assert "--replace" in said
     assert not list((tmp_path / "tiny").iterdir())
+
+
+def test_runs_with_another_split_make_no_release(
+    run: RunFolder, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = tmp_path / "split.csv"
+    split.write_text(cohort.split.read_text(encoding="utf-8") + "f00,test\n", encoding="utf-8")
+
+    arguments = ["tiny", str(run.path), "--into", str(tmp_path / "releases")]
+    code, _, said = ended(replace(cohort, split=split), arguments, capsys)
+
+    assert code == 1
+    assert "another split" in said
+    assert not (tmp_path / "releases").exists()
+
+
+def test_a_folder_without_a_run_makes_no_release(
+    cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["tiny", str(tmp_path), "--into", str(tmp_path / "releases")]
+
+    code, _, said = ended(cohort, arguments, capsys)
+
+    assert code == 1
+    assert f"{tmp_path} has no weights or no record" in said
 
 
 @pytest.mark.parametrize(("recipe", "why"), UNFIT.items(), ids=list(UNFIT.values()))
