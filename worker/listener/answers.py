@@ -1,7 +1,7 @@
 """The answer to a C-STORE in bytes: a handful of elements, which pynetdicom encodes twice over."""
 
 from struct import Struct
-from typing import Final, cast
+from typing import Final
 
 from pynetdicom.dimse_primitives import C_STORE
 
@@ -10,14 +10,15 @@ _LENGTH: Final = Struct("<HHLL")
 _NUMBER: Final = Struct("<HHLH")
 _C_STORE_RSP: Final = 0x8001  #: PS3.7 table E.1-1
 _NO_DATA_SET: Final = 0x0101
+_MORE_TO_SAY: Final = ("ErrorComment", "OffendingElement")
 
 
 def encoded_answer(answer: C_STORE) -> bytes | None:
     """Return the command set of a response that says nothing but its status; else ``None``."""
-    status, message_id = cast("int | None", answer.Status), answer.MessageIDBeingRespondedTo
+    status, message_id = answer.Status, answer.MessageIDBeingRespondedTo
     if status is None or message_id is None:
         return None
-    if answer.ErrorComment is not None or answer.OffendingElement is not None:
+    if any(getattr(answer, keyword) is not None for keyword in _MORE_TO_SAY):
         return None
     elements = b"".join(
         (
