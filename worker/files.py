@@ -11,7 +11,7 @@ def write_durably(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk refused; no half-written file stands under ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_durably(path.parent)
     handle, beside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -27,7 +27,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 def keep_durably(beside: Path, path: Path) -> None:
     """Flush the finished file ``beside`` and rename it to ``path`` on the same file system."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_durably(path.parent)
     handle = os.open(beside, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -35,6 +35,15 @@ def keep_durably(beside: Path, path: Path) -> None:
         os.close(handle)
     os.replace(beside, path)  # noqa: PTH105 - the pair of os.fsync, on purpose
     sync_folder(path.parent)
+
+
+def make_folder_durably(folder: Path) -> None:
+    """Make ``folder``, with those above it, so that each survives a power cut."""
+    if folder.is_dir():
+        return
+    make_folder_durably(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

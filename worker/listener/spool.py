@@ -18,7 +18,7 @@ from typing import Self
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from schemas.config import StorageSection
-from worker.files import keep_durably, sync_folder
+from worker.files import keep_durably, make_folder_durably, sync_folder
 from worker.listener.direct import DirectFile
 from worker.listener.errors import (
     NoRoomError,
@@ -289,9 +289,7 @@ class Spool:
         relative = _name_of(sop_instance_uid, digest=digest)
         path = self._root / relative
         try:
-            if not path.parent.is_dir():
-                path.parent.mkdir(exist_ok=True)
-                sync_folder(path.parent.parent)
+            make_folder_durably(path.parent)
             if path.exists():
                 # it may have come moments before a power cut: its folder may not be on disk yet
                 sync_folder(path.parent)
