@@ -62,17 +62,17 @@ def draw_all(report: Report, *, run: Path | None = None) -> dict[str, bytes]:
 def read_curves(run: Path) -> dict[str, list[tuple[float, float]]]:
     """Return the curves that a run has logged: metric → (pass, value)."""
     path = run / "csv" / "metrics.csv"
-    curves: dict[str, list[tuple[float, float]]] = {}
+    curves: dict[str, dict[float, float]] = {}  # a pass that was cut off and done again counts once
     if not path.exists():
-        return curves
+        return {}
     with path.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             for name, text in row.items():
                 # a learning rate is logged by step, without its pass
                 is_drawn = any(word in name for word in _CURVES) and not name.endswith("_step")
                 if text and row["epoch"] and is_drawn:
-                    curves.setdefault(name, []).append((float(row["epoch"]) + 1, float(text)))
-    return curves
+                    curves.setdefault(name, {})[float(row["epoch"]) + 1] = float(text)
+    return {name: list(values.items()) for name, values in curves.items()}
 
 
 def embedded(drawn: Mapping[str, bytes]) -> dict[str, str]:

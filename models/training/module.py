@@ -67,8 +67,14 @@ class MemberTraining(lightning.LightningModule):
     def loss_of(self, batch: Any, part: str) -> Tensor:  # noqa: ANN401 - see the two kinds
         """Return the loss of a batch, and measure what it says; ``part``: train or val."""
 
-    def on_train_epoch_start(self) -> None:
-        """Keep the statistics of frozen batch norms as they are: Lightning has set train mode."""
+    def on_train_batch_start(self, _batch: Any, _batch_index: int) -> None:  # noqa: ANN401 - see below
+        """Draw what this step draws, and keep the statistics of frozen batch norms as they are.
+
+        What dropout takes out follows from seed and step. Not once a pass: Lightning may tell
+        nobody of the pass that a run goes on with.
+        """
+        step = self.recipe.seed * 10_000_000 + self.global_step
+        torch.manual_seed(1000 * step + self.global_rank)
         for part in self._frozen:
             part.eval()
 

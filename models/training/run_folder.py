@@ -274,13 +274,16 @@ class KeepRecord(lightning.Callback):
         beside.replace(self._folder.record)
 
     def _append_pass(self, metrics: Mapping[str, float], *, size: int, watched: str) -> None:
-        """Add a line to passes.csv, which an interrupted run goes on with."""
-        path = self._folder.passes
+        """Add a line to passes.csv; a pass that was cut off behind its line has but the new one."""
+        path, done = self._folder.passes, self._record["passes_done"]
         name = "validation_mae_months" if watched == "val_mae_months" else watched
-        if not path.exists():
-            path.write_text(f"pass,size,{name},finished_at\n", encoding="utf-8")
-        with path.open("a", encoding="utf-8") as lines:
-            lines.write(f"{self._record['passes_done']},{size},{metrics[watched]:.3f},{_now()}\n")
+        lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+        before = [line for line in lines if int(line.split(",")[0]) < done]
+        this = f"{done},{size},{metrics[watched]:.3f},{_now()}"
+        beside = path.with_suffix(".part")
+        text = "\n".join([f"pass,size,{name},finished_at", *before, this]) + "\n"
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
 
 
 def _write_weights(path: Path, state: Mapping[str, Tensor]) -> None:

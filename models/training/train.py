@@ -220,6 +220,8 @@ def _build_trainer(
         callbacks.append(EarlyStopping(monitor=WATCHED, patience=recipe.watch.patience))
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    curves = CSVLogger(folder.path, name=CURVES, version="")
+    _go_on_with(curves, folder.path / CURVES / "metrics.csv")
     board = TensorBoardLogger(str(folder.path), name=BOARD, version="")
     board.log_hyperparams(_flat(recipe.as_dict()))
     return lightning.Trainer(
@@ -233,12 +235,22 @@ def _build_trainer(
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         callbacks=callbacks,
-        logger=[CSVLogger(folder.path, name=CURVES, version=""), board],
+        logger=[curves, board],
         default_root_dir=folder.path,
         enable_progress_bar=progress,
         enable_model_summary=False,
         log_every_n_steps=20,
     )
+
+
+def _go_on_with(curves: CSVLogger, path: Path) -> None:
+    """Keep the curves of a run that goes on: the logger deletes them when it begins to write."""
+    if getattr(rank_zero_only, "rank", 0) or not path.exists():
+        return
+    before = path.read_text(encoding="utf-8")
+    writer = curves.experiment
+    path.write_text(before, encoding="utf-8")
+    writer.metrics_keys = before.split("\n", maxsplit=1)[0].split(",")
 
 
 def _flat(values: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:

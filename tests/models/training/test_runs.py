@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 from models.evaluation.answers import ignore_progress
 from models.evaluation.classes import report_classes, write_report
+from models.evaluation.page import read_curves
 from models.evaluation.pictures import draw_classes
 from models.networks.pretrained import StartWeightsError
 from models.training.annotations import TrainingDataError
 from models.training.cohort import Cohort
+from models.training.data import Example
 from models.training.module import AgeTraining, LossNotFiniteError
 from models.training.recipe_file import read_recipe
 from models.training.run_folder import KeepRecord, RunFolder, RunFolderError
@@ -62,6 +64,33 @@ def test_a_run_folder_alone_repeats_the_run(
 
     ours, theirs = load_file(done.weights), load_file(again.weights)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_that_was_cut_off_keeps_its_curves_with_one_line_for_each_pass(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = ("stages=[{passes=3, size=32}]", "name=cut")
+    learn = AgeTraining.training_step
+
+    def killed(module: AgeTraining, batch: Example, index: int) -> torch.Tensor:
+        if module.current_epoch == 2:
+            raise RuntimeError
+        return learn(module, batch, index)
+
+    monkeypatch.setattr(AgeTraining, "training_step", killed)
+    with pytest.raises(RuntimeError):
+        run(*longer, cohort=cohort, runs=tmp_path)
+    cut = RunFolder(path=tmp_path / "cut")
+    lines = cut.passes.read_text(encoding="utf-8")
+    cut.passes.write_text(lines + "3,32,1.000,2026-01-01\n", encoding="utf-8")  # it got so far
+    monkeypatch.undo()
+
+    run(*longer, cohort=cohort, runs=tmp_path)
+
+    passes = cut.passes.read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in passes] == ["pass", "1", "2", "3"]
+    assert "1.000" not in passes[3]
+    assert [number for number, _ in read_curves(cut.path)["val_loss"]] == [1, 2, 3]
 
 
 def test_a_record_says_what_was_run_with_what(done: RunFolder, cohort: Cohort) -> None:
