@@ -35,6 +35,7 @@ low_mark_percent = 99
 
 [inference]
 devices = ["cpu"]
+images_at_once = {at_once}
 lease_seconds = 10
 poll_seconds = 0.05
 
@@ -56,14 +57,16 @@ level = "debug"
 class RunningWorker:
     """One installation in ``folder``; ``start`` and ``kill`` may be called again and again."""
 
-    def __init__(self, folder: Path, *, pacs_ae: str, pacs_port: int, port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, pacs_ae: str, pacs_port: int, port: int = 0, at_once: int = 1
+    ) -> None:
         self.folder = folder
         self.log_file = folder / "worker.log"
         self.settings_file = folder / "config.toml"
         self.port = port or free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self.settings_file.write_text(
-            _SETTINGS.format(port=self.port, pacs_ae=pacs_ae, pacs_port=pacs_port)
+            _SETTINGS.format(port=self.port, pacs_ae=pacs_ae, pacs_port=pacs_port, at_once=at_once)
         )
         self._pacs_ae = pacs_ae
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,13 +99,13 @@ class RunningWorker:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def kill_while(self, state: JobState) -> None:
-        """End every process as a power cut would, at a moment when a job is in ``state``."""
+    def kill_while(self, state: JobState, *, count: int = 1) -> None:
+        """End every process as a power cut would, when so many jobs at least are in ``state``."""
         while True:
-            self.wait_for_jobs(state, count=1)
+            self.wait_for_jobs(state, count=count)
             assert self._process is not None
             os.killpg(self._process.pid, signal.SIGSTOP)
-            if self.jobs(state):
+            if len(self.jobs(state)) >= count:
                 self.kill()
                 return
             os.killpg(self._process.pid, signal.SIGCONT)

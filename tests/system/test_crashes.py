@@ -73,6 +73,24 @@ def test_an_image_survives_a_power_cut_while_it_is_read(
     require_each_delivered_once(worker, pacs, 4)
 
 
+def test_several_images_in_hand_survive_a_power_cut_while_they_are_read(
+    pacs: FakePacs, tmp_path: Path
+) -> None:
+    at_once = 3
+    with RunningWorker(
+        tmp_path / "worker", pacs_ae=pacs.ae_title, pacs_port=pacs.port, at_once=at_once
+    ) as worker:
+        worker.start("listen")
+        assert worker.send(*images(tmp_path, 4)) == [0, 0, 0, 0]
+        worker.kill()
+        worker.start()
+
+        worker.kill_while(JobState.RUNNING, count=2)
+
+        worker.start()
+        require_each_delivered_once(worker, pacs, 4)
+
+
 def test_a_result_survives_a_power_cut_while_it_is_sent(
     worker: RunningWorker, pacs: FakePacs, tmp_path: Path
 ) -> None:
