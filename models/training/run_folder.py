@@ -33,6 +33,8 @@ CURVES, BOARD = "csv", "tensorboard"
 LOGS = (CURVES, BOARD)
 #: keys that do not change what a run learns; a run may go on with others
 _OF_THE_MACHINE = frozenset({"threads", "workers", "summary"})
+#: what a run that goes on takes over from the record of its first part
+_KEPT = ("started_at", "best_watched", "best_pass", "input_size", "metrics", "passes_done")
 
 
 class RunFolderError(PermanentError):
@@ -215,7 +217,7 @@ class KeepRecord(lightning.Callback):
         self._folder = folder
         self._record = {**record, "passes_done": 0, "is_finished": False}
         before = folder.read_record()
-        for key in ("best_watched", "best_pass", "input_size", "metrics", "passes_done"):
+        for key in _KEPT:
             if key in before and folder.last.exists():
                 self._record[key] = before[key]
         for key, value in before.items():

@@ -1,5 +1,6 @@
 """What becomes of a run: it is cut off, repeated, stopped early, spoilt; and what is left then."""
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,10 +84,13 @@ def test_a_run_that_was_cut_off_keeps_its_curves_with_one_line_for_each_pass(
     cut = RunFolder(path=tmp_path / "cut")
     lines = cut.passes.read_text(encoding="utf-8")
     cut.passes.write_text(lines + "3,32,1.000,2026-01-01\n", encoding="utf-8")  # it got so far
+    began = "2026-01-01T00:00:00+00:00"
+    cut.record.write_text(json.dumps({**cut.read_record(), "started_at": began}), encoding="utf-8")
     monkeypatch.undo()
 
     run(*longer, cohort=cohort, runs=tmp_path)
 
+    assert cut.read_record()["started_at"] == began
     passes = cut.passes.read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in passes] == ["pass", "1", "2", "3"]
     assert "1.000" not in passes[3]
