@@ -17,6 +17,7 @@ from models.training.annotations import TrainingDataError
 from models.training.archive import decode
 from models.training.augmentation import Augmentation, augment
 from models.training.cohort import Cohort
+from models.training.data import shuffled
 from models.training.prepared import Preparation
 from models.training.recipe import Recipe
 
@@ -126,18 +127,18 @@ class ClassModule(lightning.LightningDataModule):
 
     def _loader(self, labelled: list[Labelled], *, is_training: bool) -> DataLoader[ClassExample]:
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
+        seed = (self._recipe.seed, epoch)
         dataset = _Pictures(
             labelled,
             how=self._how,
             size=self._recipe.size_at(epoch),
             augmentation=self._recipe.augmentation if is_training else None,
-            seed=(self._recipe.seed, epoch),
+            seed=seed,
         )
         return DataLoader(
             dataset,
             batch_size=self._recipe.batch_size,
-            shuffle=is_training,
-            generator=torch.Generator().manual_seed(self._recipe.seed * 1000 + epoch),
+            sampler=shuffled(len(labelled), seed=seed) if is_training else None,
             drop_last=is_training and len(labelled) >= self._recipe.batch_size,
             num_workers=self._recipe.workers,
         )

@@ -7,7 +7,7 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from models.training.annotations import Annotation
 from models.training.augmentation import Augmentation, augment
@@ -33,8 +33,8 @@ AGE_BINS = (57.0, 114.0, 171.0, 1000.0)
 class Radiographs(Dataset[Example]):
     """Images, sexes and ages of one part; augmented if an ``Augmentation`` is given.
 
-    The change of an image depends on seed, pass and index alone, so a resumed run sees what the
-    uninterrupted one would have seen.
+    The change of an image depends on seed, pass and index alone, so a run that goes on sees what
+    one that was never cut off would have seen.
     """
 
     def __init__(
@@ -71,6 +71,20 @@ def balanced_weights(ages: Sequence[float]) -> list[float]:
     bins = np.searchsorted(AGE_BINS, ages, side="right")
     counts = np.bincount(bins, minlength=len(AGE_BINS))
     return [1.0 / counts[one] for one in bins]
+
+
+def shuffled(count: int, *, seed: tuple[int, int]) -> list[int]:
+    """Return the order of one pass; from ``seed``, that of the run and the pass, alone.
+
+    A list, not a sampler: Lightning begins a sampler twice in a run that goes on, and the second
+    order is another.
+    """
+    return torch.randperm(count, generator=_generator(seed)).tolist()
+
+
+def _generator(seed: tuple[int, int]) -> torch.Generator:
+    run, epoch = seed
+    return torch.Generator().manual_seed(run * 1000 + epoch)
 
 
 class RadiographModule(lightning.LightningDataModule):
@@ -117,12 +131,13 @@ class RadiographModule(lightning.LightningDataModule):
     def _epoch(self) -> int:
         return 0 if self.trainer is None else self.trainer.current_epoch
 
-    def _balanced(self, order: torch.Generator) -> Sampler[int] | None:
+    def _order(self, epoch: int) -> list[int]:
+        random = (self._recipe.seed, epoch)
         if self._recipe.images.balance == "none":
-            return None
+            return shuffled(len(self.training), seed=random)
         weights = balanced_weights([one.age_months for one in self.training])
         count = self._recipe.images.images_in_a_pass or len(weights)
-        return WeightedRandomSampler(weights, count, generator=order)
+        return list(WeightedRandomSampler(weights, count, generator=_generator(random)))
 
     def train_dataloader(self) -> DataLoader[Example]:
         """Return shuffled or balanced, augmented batches at this pass's size."""
@@ -134,14 +149,10 @@ class RadiographModule(lightning.LightningDataModule):
             augmentation=self._recipe.augmentation,
             seed=(self._recipe.seed, epoch),
         )
-        order = torch.Generator().manual_seed(self._recipe.seed * 1000 + epoch)
-        sampler = self._balanced(order)
         return DataLoader(
             dataset,
             batch_size=self._recipe.batch_size,
-            shuffle=sampler is None,
-            sampler=sampler,
-            generator=order,
+            sampler=self._order(epoch),
             drop_last=len(self.training) >= self._recipe.batch_size,
             num_workers=self._recipe.workers,
         )

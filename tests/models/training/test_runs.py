@@ -67,26 +67,42 @@ def test_a_run_folder_alone_repeats_the_run(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_run_that_was_cut_off_keeps_its_curves_with_one_line_for_each_pass(
-    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    longer = ("stages=[{passes=3, size=32}]", "name=cut")
+def run_until(epoch: int, *overrides: str, cohort: Cohort, runs: Path) -> None:
+    """Begin a run that is cut off in pass ``epoch``, counted from 0."""
     learn = AgeTraining.training_step
 
     def killed(module: AgeTraining, batch: Example, index: int) -> torch.Tensor:
-        if module.current_epoch == 2:
+        if module.current_epoch == epoch:
             raise RuntimeError
         return learn(module, batch, index)
 
-    monkeypatch.setattr(AgeTraining, "training_step", killed)
-    with pytest.raises(RuntimeError):
-        run(*longer, cohort=cohort, runs=tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AgeTraining, "training_step", killed)
+        with pytest.raises(RuntimeError):
+            run(*overrides, cohort=cohort, runs=runs)
+
+
+def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(
+    done: RunFolder, cohort: Cohort, tmp_path: Path
+) -> None:
+    run_until(1, "seed=7", cohort=cohort, runs=tmp_path)
+
+    went_on = run("seed=7", cohort=cohort, runs=tmp_path)
+
+    ours, theirs = (torch.load(one.last)["state_dict"] for one in (done, went_on))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_that_was_cut_off_keeps_its_curves_with_one_line_for_each_pass(
+    cohort: Cohort, tmp_path: Path
+) -> None:
+    longer = ("stages=[{passes=3, size=32}]", "name=cut")
+    run_until(2, *longer, cohort=cohort, runs=tmp_path)
     cut = RunFolder(path=tmp_path / "cut")
     lines = cut.passes.read_text(encoding="utf-8")
     cut.passes.write_text(lines + "3,32,1.000,2026-01-01\n", encoding="utf-8")  # it got so far
     began = "2026-01-01T00:00:00+00:00"
     cut.record.write_text(json.dumps({**cut.read_record(), "started_at": began}), encoding="utf-8")
-    monkeypatch.undo()
 
     run(*longer, cohort=cohort, runs=tmp_path)
 
