@@ -38,8 +38,8 @@ class UnsuitableImageError(PermanentError):
     def __init__(self, reason: RefusalReason, *, keyword: str, found: str, expected: str) -> None:
         """``found`` is a coded value or a number; never a name, an ID, a date or free text."""
         super().__init__(
-            f"{keyword} is {found!r}, but only {expected} can be read. Nothing was predicted; "
-            f"the report says why ({reason.value})."
+            f"{keyword} is {found!r}, but only {expected} can be read. Nothing was predicted "
+            f"({reason.value})."
         )
         self.reason = reason
         self.detail = f"{keyword}: {found}"  #: stands in the report beside the reason
