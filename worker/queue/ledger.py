@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -93,14 +92,19 @@ class Ledger:
         self.session = session
         self.at = at  #: the time of everything that this transaction writes
         self._actor = actor
+        self._connection: sa.Connection | None = None
 
-    @cached_property
+    @property
     def connection(self) -> sa.Connection:
         """Return what the hot path sends its plain statements by: the session asks twice as much.
 
-        What the session holds and has not flushed is not seen by them.
+        What the session holds and has not flushed is not seen by them. Not a cached property: one
+        lock serves those of all objects until Python 3.12, and the first call may wait here for the
+        transaction of another thread, which then could not end.
         """
-        return self.session.connection()
+        if self._connection is None:
+            self._connection = self.session.connection()
+        return self._connection
 
     def job(self, job_id: int) -> Job:
         """Return the job, locked until the transaction ends.

@@ -1,5 +1,8 @@
 """The table of resends (DESIGN, section 4), line by line."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 
 from schemas.errors import IllegalMoveError
@@ -21,6 +24,7 @@ from worker.queue.outbox import Outbox
 
 OTHER = "b" * 64
 THIRD = "c" * 64
+SENDERS, IMAGES = 8, 10
 
 
 def test_a_new_image_is_a_queued_job(queue: JobQueue, clock: Clock) -> None:
@@ -31,6 +35,25 @@ def test_a_new_image_is_a_queued_job(queue: JobQueue, clock: Clock) -> None:
     assert (view.sop_instance_uid, view.study_instance_uid) == ("1.2.3", "1.2.3.1")
     assert (view.calling_ae, view.release) == ("MODALITY", "r1")
     assert view.received_at == clock()
+
+
+def test_images_and_refusals_of_the_same_moment_wait_for_one_another_and_all_get_in(
+    queue: JobQueue,
+) -> None:
+    together = Barrier(SENDERS)
+
+    def send(sender: int) -> list[Receipt]:
+        together.wait()
+        receipts = []
+        for number in range(IMAGES):
+            queue.record_event(event="rejected", reason="cannot be parsed", detail={})
+            receipts.append(queue.receive(arrival(f"1.2.{sender}.{number}")))
+        return receipts
+
+    with ThreadPoolExecutor(SENDERS) as senders:
+        receipts = [receipt for sent in senders.map(send, range(SENDERS)) for receipt in sent]
+
+    assert receipts == [Receipt.NEW] * (SENDERS * IMAGES)
 
 
 def test_an_image_that_comes_twice_is_one_job(queue: JobQueue) -> None:
