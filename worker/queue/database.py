@@ -5,6 +5,7 @@ between the two is in this file: how a transaction begins, whose clock counts, w
 """
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ DATABASE_FILE: Final = "boneage.sqlite"
 
 #: how long a writer waits for the one before it; a transaction of ours takes milliseconds
 BUSY_MILLISECONDS: Final = 30_000
+_WAL_STEP_SECONDS: Final = 0.01
 
 #: what SQLite calls a file that is damaged, or none of its own (sqlite.org/rescode.html)
 _CORRUPT: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
@@ -80,8 +82,23 @@ def open_engine(url: str) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # None: the driver begins nothing by itself; _begin_sqlite does
     connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    _use_write_ahead_log(connection)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Wait for others that make the same new database: for this SQLite itself does not wait."""
+    end = time.monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > end:
+                raise
+            time.sleep(_WAL_STEP_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

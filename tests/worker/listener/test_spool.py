@@ -20,7 +20,8 @@ CONTENT = dataset()
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    made = Spool(StorageSection(root=tmp_path))
+    # other programs may have filled this disk: no matter here
+    made = Spool(StorageSection(root=tmp_path, high_mark_percent=100, low_mark_percent=100))
     made.sweep()
     return made
 
