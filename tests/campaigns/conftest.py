@@ -1,3 +1,3 @@
-from tests.worker.listener.conftest import engine, site, start_site
+from tests.worker.listener.conftest import site, start_site
 
-__all__ = ["engine", "site", "start_site"]
+__all__ = ["site", "start_site"]

@@ -1,7 +1,7 @@
 """The short form of the fault campaigns; the long one is ``make faults``."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tests.campaigns.faults.points import NAMES, POINTS, POWER
 from tests.campaigns.faults.sending import SUCCESS, Film, Image, Traffic
 from tests.worker.queue.makers import arrival, claimed, send_all, settled
 from tests.worker.queue.many import finish, now, queue_at
-from worker.queue.database import check, open_engine, sqlite_url, upgrade
+from worker.queue.database import check
 from worker.queue.outbox import Outbox
 
 pytestmark = [
@@ -87,14 +87,6 @@ def test_hosts_ten_minutes_apart_finish_each_job_once_although_one_dies(tmp_path
 
 
 # what the campaigns would find
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    opened = open_engine(sqlite_url(tmp_path))
-    upgrade(opened, backup_folder=None)
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from worker.cli.evaluate_classes import evaluate_classes
-from worker.cli.options import JsonOption
+from worker.cli.options import JsonOption, MaskNetworkOption
 from worker.cli.output import print_json, print_table, progress_bar, steps_in
 
 if TYPE_CHECKING:
@@ -59,16 +59,7 @@ def evaluate(
     limit: Annotated[
         int, typer.Option("--limit", min=0, help="At most so many children; 0: all.")
     ] = 0,
-    mask_network: Annotated[
-        Path | None,
-        typer.Option(
-            "--mask-network",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="Finds the hand for runs trained with masks: Deeplasia's fscnn_cos.ckpt.",
-        ),
-    ] = None,
+    mask_network: MaskNetworkOption = None,
     robustness: Annotated[
         bool,
         typer.Option("--robustness", help="Measure gate, changed images and heatmaps, too: slow."),

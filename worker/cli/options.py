@@ -19,6 +19,16 @@ ConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object or list, stable keys.")]
+MaskNetworkOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask-network",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="Finds the hand for runs trained with masks: Deeplasia's fscnn_cos.ckpt.",
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from worker.cli.options import JsonOption
+from worker.cli.options import JsonOption, MaskNetworkOption
 from worker.cli.output import print_json, progress_bar, steps_in
 
 
@@ -23,16 +23,7 @@ def build(
         Path | None,
         typer.Option("--gate", metavar="DIR", help="A trained gate. Default: simple bounds."),
     ] = None,
-    mask_network: Annotated[
-        Path | None,
-        typer.Option(
-            "--mask-network",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="Finds the hand for runs trained with masks: Deeplasia's fscnn_cos.ckpt.",
-        ),
-    ] = None,
+    mask_network: MaskNetworkOption = None,
     averaging: Annotated[
         Literal["none", "mirror", "five_crops"],
         typer.Option("--averaging", help="Views that each member's months are averaged over."),

@@ -12,7 +12,6 @@ from tests.fakes import Clock
 from worker.listener.scp import Listener
 from worker.listener.spool import Spool
 from worker.queue.audit import AuditTrail
-from worker.queue.database import open_engine, sqlite_url, upgrade
 from worker.queue.jobs import JobQueue
 
 RETRY = RetryPolicy(
@@ -54,14 +53,6 @@ class Site:
 
 
 StartSite = Callable[..., Site]
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url(tmp_path))
-    upgrade(engine, backup_folder=None)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
