@@ -44,6 +44,11 @@ class Augmentation(BaseModel):
     shear_degrees: float = 0.0
     shift: float = 0.10
     shrink: float = 0.0  #: share with a black margin of a twelfth of the result on each side
+    field: float = (
+        0.0  #: share shown on a wider field instead: turned with its corners, or bordered
+    )
+    field_degrees: float = 25.0  #: turned by at most
+    field_border: float = 0.25  #: widest border, share of the shorter side
     brightness: float = 0.10
     contrast: float = 0.20
     intensity: float = 0.6  #: share with brightness and contrast changed
@@ -59,11 +64,16 @@ class Augmentation(BaseModel):
 
 
 _SHRUNK = 10 / 12  #: boneAge_predict pads 500 pixels by 50 on each side
+#: width over height of a radiograph before it was squashed: most of the native images
+_NARROWEST, _BROADEST = 0.7, 1.0
+_TURNED = 0.6  #: share of wider fields that hold a turned image; the others have a border
 
 
 def augment(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
     """Return a changed copy of a square unit-range image, 0.0 air … 1.0 bone, same size."""
-    changed = _place(unit, options, random)
+    is_wider = bool(options.field) and random.random() < options.field
+    place = _show_on_wider_field if is_wider else _place
+    changed = place(unit, options, random)
     for _ in range(options.uniform_operations):
         changed = _uniform_operation(changed, random)
     return _frame(_sharpen(_shade(changed, options, random), options, random), options, random)
@@ -85,12 +95,32 @@ def _place(unit: Unit, options: Augmentation, random: np.random.Generator) -> Un
     shear = np.array([[1.0, slant], [0.0, 1.0]])
     matrix = turn @ shear @ np.diag([mirror * zoom * stretch, zoom / stretch])
     move = random.uniform(-options.shift, options.shift, size=2) * unit.shape[0]
-    return _warped(unit, matrix, move=move, black=random.random() < options.black_margin)
+    black = random.random() < options.black_margin
+    return _warped(unit, matrix, move=move, outside=0.0 if black else None)
+
+
+def _show_on_wider_field(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
+    """Return the image as a technician or an archive shows it that cuts nothing off.
+
+    Turned on a field that holds its corners, or with a border, then squashed again: the hand gets
+    smaller, and of another aspect, which no change of ``_place`` does.
+    """
+    sides = np.array([random.uniform(_NARROWEST, _BROADEST), 1.0])  # (width, height)
+    is_turned = random.random() < _TURNED
+    angle = np.deg2rad(random.uniform(-options.field_degrees, options.field_degrees) * is_turned)
+    border = random.uniform(0.0, options.field_border) * (not is_turned)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    field = np.abs(turn) @ sides + 2 * border * sides.min()
+    mirror = -1.0 if random.random() < options.flip else 1.0
+    matrix = np.diag(1 / field) @ turn @ np.diag([mirror * sides[0], sides[1]])
+    outside = float(random.choice([0.0, 0.0, 0.0, 1.0])) if border else 0.0
+    return _warped(unit, matrix, move=np.zeros(2), outside=outside)
 
 
 def _warped(
-    unit: Unit, matrix: NDArray[np.float64], *, move: NDArray[np.float64], black: bool
+    unit: Unit, matrix: NDArray[np.float64], *, move: NDArray[np.float64], outside: float | None
 ) -> Unit:
+    """Return the image moved about its middle; beyond its edge ``outside``, or its last pixels."""
     size = unit.shape[0]
     centre = np.full(2, (size - 1) / 2)
     offset = centre - matrix @ centre + move
@@ -99,7 +129,8 @@ def _warped(
         np.column_stack([matrix, offset]),
         (size, size),
         flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT if black else cv2.BORDER_REPLICATE,
+        borderMode=cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT,
+        borderValue=[outside or 0.0],
     )
     return np.asarray(placed, dtype=np.float32)
 
@@ -118,7 +149,7 @@ def _uniform_operation(unit: Unit, random: np.random.Generator) -> Unit:
         [[0.0, magnitude * (name == "shear_x")], [magnitude * (name == "shear_y"), 0.0]]
     )
     shift = np.array([magnitude * (name == "shift_x"), magnitude * (name == "shift_y")])
-    return _warped(unit, matrix, move=shift * unit.shape[0], black=True)
+    return _warped(unit, matrix, move=shift * unit.shape[0], outside=0.0)
 
 
 def _shade(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -96,3 +97,14 @@ def test_local_equalisation_lifts_a_weak_contrast() -> None:
     equalised = UNCHANGED.model_copy(update={"clahe": 1.0})
 
     assert augment(weak, equalised, np.random.default_rng(0)).std() > weak.std()
+
+
+def test_a_turn_on_a_wider_field_keeps_every_mark_at_the_edge() -> None:
+    marked = np.zeros((120, 120), dtype=np.float32)
+    marked[2:8, 2:8] = marked[-8:-2, -8:-2] = marked[2:8, -8:-2] = marked[-8:-2, 2:8] = 1.0
+    wider = UNCHANGED.model_copy(update={"field": 1.0, "field_border": 0.0})
+    for seed in range(30):
+        shown = augment(marked, wider, np.random.default_rng(seed))
+
+        count, _ = cv2.connectedComponents((shown > 0.2).astype(np.uint8))
+        assert count == 1 + 4
