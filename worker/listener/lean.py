@@ -1,9 +1,10 @@
 """Keep out of the listener what it never uses: it moves bytes, and decodes no pixels."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
+
+from worker.lean import load_without
 
 #: What pydicom 3.0 loads at its own import wherever it is installed: forty megabytes and a third of
 #: a second. All of it is optional there.
@@ -16,20 +17,8 @@ _LONGEST_UID: Final = 64  #: PS3.5 table 6.2-1
 
 
 def load_pydicom_without_pixels() -> None:
-    """Load pydicom as if nothing were installed that decodes; does nothing if it is loaded.
-
-    Other imports of these libraries, later, work as ever.
-    """
-    if "pydicom" in sys.modules:
-        return
-    modules = cast("dict[str, Any]", sys.modules)
-    hidden = [name for name in _FOR_PIXELS if name not in modules]
-    modules.update(dict.fromkeys(hidden))  # None: it cannot be imported
-    try:
-        import pydicom  # noqa: F401, PLC0415 - now, and not before
-    finally:
-        for name in hidden:
-            del modules[name]
+    """Load pydicom as if nothing were installed that decodes; does nothing if it is loaded."""
+    load_without("pydicom", hidden=_FOR_PIXELS)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from worker.app import databases
 from worker.operations.configuration import load_config
 
 ROOT = Path(__file__).parents[3]
-SLOW = ("alembic", "numpy", "pydicom", "pynetdicom", "highdicom", "psycopg", "torch")
+SLOW = ("alembic", "numpy", "pydicom", "pynetdicom", "highdicom", "psycopg", "pygments", "torch")
 
 
 def test_a_list_of_jobs_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_a_list_of_jobs_loads_nothing_that_it_does_not_need(tmp_path: Path) -> N
     databases.prepare_database(load_config(settings, environment={}))
     program = f"""
 import sys
-from worker.cli.application import main
+from worker.cli import main
 try:
     main(["jobs", "list", "--config", {str(settings)!r}])
 except SystemExit as ended:
@@ -27,6 +27,22 @@ except SystemExit as ended:
     )
 
     assert ended.stdout.splitlines()[-1] == "0 []", ended.stdout + ended.stderr
+
+
+def test_a_library_that_was_kept_from_another_can_be_had_afterwards() -> None:
+    program = """
+import sys
+from worker.lean import load_without
+load_without("structlog", hidden=("rich",))
+print("rich" in sys.modules)
+import rich.console
+"""
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+    assert (ended.stdout, ended.stderr) == ("False\n", "")
 
 
 def test_a_command_that_loads_networks_ends_without_a_word_of_their_libraries() -> None:
