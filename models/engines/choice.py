@@ -1,9 +1,11 @@
 """Which engine runs the members of a release: chosen at load, and held to PyTorch's answer."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.engines.openvino import OpenVinoGate, OpenVinoMember, is_installed
 from models.engines.tape import UncoveredError
@@ -11,6 +13,7 @@ from models.ensemble import Ensemble
 from models.gate.trained import VIEWS, Look, TrainedGate
 from models.gate.view import gate_view
 from models.phantom import draw_phantom
+from models.release.load import LoadedMember
 from models.transforms import squash
 from schemas.config import Engine
 from schemas.errors import UsageError
@@ -138,17 +141,18 @@ def _compile_gate(ensemble: Ensemble, threads: int) -> TrainedGate | None:
 
 
 def _compile_all(ensemble: Ensemble, *, threads: int) -> tuple[OpenVinoMember, ...]:
-    members = []
-    for member, empty in zip(ensemble.members, ensemble.empty_maps, strict=True):
+    """Compile the members, as many at a time as there are threads."""
+
+    def compiled(member: LoadedMember, empty: Tensor | None) -> OpenVinoMember:
         if empty is None:
             raise UncoveredError("a member with a preprocessing of its own")
-        members.append(
-            OpenVinoMember(
-                member.network,
-                empty=empty,
-                size=member.entry.input_size,
-                views=_VIEWS[member.entry.averaging],
-                threads=threads,
-            )
+        return OpenVinoMember(
+            member.network,
+            empty=empty,
+            size=member.entry.input_size,
+            views=_VIEWS[member.entry.averaging],
+            threads=threads,
         )
-    return tuple(members)
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="compile") as pool:
+        return tuple(pool.map(compiled, ensemble.members, ensemble.empty_maps))

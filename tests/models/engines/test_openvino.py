@@ -52,18 +52,21 @@ def as_trained(network: nn.Module) -> None:
                 nn.init.uniform_(getattr(module, name), low, high)
 
 
-def compiled(network: AgeNetwork, *, views: int = 2) -> OpenVinoMember:
-    return OpenVinoMember(network, empty=empty_map(network), size=SIZE, views=views, threads=1)
+def compiled(network: AgeNetwork, *, views: int = 2, threads: int = 1) -> OpenVinoMember:
+    return OpenVinoMember(
+        network, empty=empty_map(network), size=SIZE, views=views, threads=threads
+    )
 
 
 def empty_map(network: AgeNetwork) -> Tensor:
     return empty_exposure(network, torch.full((1, 1, SIZE, SIZE), -1.0))
 
 
-@pytest.fixture(scope="module")
-def pair() -> tuple[BoneAgeNetwork, OpenVinoMember]:
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def pair(request: pytest.FixtureRequest) -> tuple[BoneAgeNetwork, OpenVinoMember]:
+    """Two views: on one thread, on one each, and on three together."""
     network = lite_network()
-    return network, compiled(network)
+    return network, compiled(network, threads=request.param)
 
 
 @settings(deadline=None, max_examples=6)
@@ -88,10 +91,10 @@ def test_months_and_cells_are_those_of_pytorch(
     assert said.cells == pytest.approx(cells.numpy(), abs=SAME_MONTHS)
 
 
-@pytest.fixture(scope="module")
-def gates() -> tuple[GateNetwork, OpenVinoGate]:
+@pytest.fixture(scope="module", params=[1, 2])
+def gates(request: pytest.FixtureRequest) -> tuple[GateNetwork, OpenVinoGate]:
     network = gate_network()
-    return network, OpenVinoGate(network, size=SIZE, views=8, threads=1)
+    return network, OpenVinoGate(network, size=SIZE, views=8, threads=request.param)
 
 
 @settings(deadline=None, max_examples=6)
