@@ -263,6 +263,7 @@ def prepare_square(
         picture = crop_to_hand(seen, hand, factor=rule.mask_crop)
     else:
         picture = FramedPicture(grey=seen, frame=whole)
-    clear = equalise(picture.grey, clip=rule.clahe_clip)
+    levelled = cv2.equalizeHist(picture.grey) if rule.equalised else picture.grey
+    clear = equalise(np.asarray(levelled, np.uint8), clip=rule.clahe_clip)
     matched = match_histogram(clear, reference=rule.reference_histogram)
     return frame_square(FramedPicture(grey=matched, frame=picture.frame), rule=rule, size=size)

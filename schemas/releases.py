@@ -65,6 +65,7 @@ class MemberPreprocessing(_Strict):
     use_mask: bool = False  #: everything outside the hand becomes 0
     subtract: Subtraction = Subtraction.NONE
     mask_crop: float | None = Field(default=None, ge=1, le=3)  #: square round the hand times this
+    equalised: bool = False  #: each grey level becomes the share of pixels below it
     clahe_clip: float | None = Field(default=None, gt=0)  #: on 8 by 8 tiles
     #: pixels at each grey level of the picture that histograms are matched to
     reference_histogram: tuple[int, ...] | None = Field(
@@ -160,6 +161,18 @@ class Member(_Strict):
     imported: ImportedNetwork | None = None
     averaging: Averaging = Averaging.NONE
     crop_share: float = Field(default=0.875, gt=0.5, le=1)  #: side of each of the five crops
+
+    def seen_in(self, averaging: Averaging) -> "Member":
+        """Return the member that averages over these views, each hand as large as before.
+
+        Crops are smaller than the whole picture that the network was trained on.
+        """
+        size, crops = self.input_size, Averaging.FIVE_CROPS
+        if averaging is crops and self.averaging is not crops:
+            size = round(size * self.crop_share)
+        elif averaging is not crops and self.averaging is crops:
+            size = round(size / self.crop_share)
+        return self.model_copy(update={"averaging": averaging, "input_size": size})
 
 
 class Gate(_Strict):

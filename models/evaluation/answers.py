@@ -7,7 +7,7 @@ release that shares a member do not wait for the same answers twice.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,6 +57,8 @@ class Answers:
     estimates: tuple[BoneAgeEstimate, ...]
     #: images in which the mask network found no hand; nothing was said about them
     without_hand: tuple[Annotation, ...] = ()
+    #: months of each view that ``estimates`` are the mean of, ``(child,)``; empty: of one alone
+    views: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def about(self, positions: Sequence[int]) -> "Answers":
         """Return what was said about some of the images."""

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -26,7 +26,7 @@ from models.evaluation.statistics import (
     pearson,
     score_sex,
 )
-from models.evaluation.variants import Variant, as_it_is, rotated
+from models.evaluation.variants import Variant, as_it_is, turned_in_place
 from models.training.annotations import Annotation
 from models.training.cohort import NATIVE
 from models.training.split import Part
@@ -35,7 +35,8 @@ from schemas.estimates import HandImage
 from schemas.images import Sex
 from schemas.releases import ChangeRow, GateRow, HeatmapMeasures, Manifest, MetricRow
 
-TURN_DEGREES = 10.0  #: that test-time augmentation turns an image by, each way
+#: that test-time augmentation turns an image by; each view is shown mirrored, too (Deeplasia's ten)
+TURNS_DEGREES = (0.0, -10.0, -5.0, 5.0, 10.0)
 BATCH = 16
 
 
@@ -80,7 +81,7 @@ class Question:
     limit: int = 0  #: at most so many children; 0: all
     resamples: int = RESAMPLES
     correction: Correction = Correction.NONE
-    rotations_and_flip: bool = False  #: months are averaged over ±10° and the mirror images
+    rotations_and_flip: bool = False  #: months are averaged over five turns and their mirror images
     robustness: bool = False  #: changes, gate and heatmaps are measured, too
 
 
@@ -105,6 +106,12 @@ class Report:
     changes: tuple[ChangeRow, ...] = ()
     heatmaps: HeatmapMeasures | None = None
 
+    @property
+    def guess_mae_months(self) -> float:
+        """The error of whoever always says the mean age of these children."""
+        labels = self.outcomes.labels
+        return float(np.abs(labels - labels.mean()).mean())
+
 
 def select_images(interview: Interview, question: Question, part: Part) -> list[Annotation]:
     """Return the images that a question is about."""
@@ -125,20 +132,27 @@ def _mirrored(pixels: NDArray[np.float32], *, first: Variant) -> NDArray[np.floa
 def _ask(interview: Interview, images: Sequence[Annotation], question: Question) -> Answers:
     if not question.rotations_and_flip:
         return interview.ask(images)
-    turns: dict[str, Variant] = {
-        f"turned by {degrees:g}°": partial(rotated, degrees=degrees)
-        for degrees in (-TURN_DEGREES, TURN_DEGREES)
+    views: dict[str, Variant] = {
+        f"turned in place by {degrees:+g}°" if degrees else "as it is": (
+            partial(turned_in_place, degrees=degrees) if degrees else as_it_is
+        )
+        for degrees in TURNS_DEGREES
     }
-    views = {"as it is": as_it_is, **turns}
     views |= {f"{name}, mirrored": partial(_mirrored, first=one) for name, one in views.items()}
-    asked = [interview.ask(images, change=name, variant=variant) for name, variant in views.items()]
-    return averaged(interview, asked)
+    return averaged(
+        interview,
+        {
+            name: interview.ask(images, change=name, variant=variant)
+            for name, variant in views.items()
+        },
+    )
 
 
-def averaged(interview: Interview, asked: Sequence[Answers]) -> Answers:
-    """Return each member's mean over several ways of showing the same images."""
-    first, *others = shared(asked)
-    ages = [list(one.member_ages().values()) for one in (first, *others)]
+def averaged(interview: Interview, asked: Mapping[str, Answers]) -> Answers:
+    """Return each member's mean over several ways of showing the same images, by their names."""
+    views = dict(zip(asked, shared(list(asked.values())), strict=True))
+    first = next(iter(views.values()))
+    ages = [list(one.member_ages().values()) for one in views.values()]
     months = np.mean(ages, axis=0)
     return replace(
         first,
@@ -146,6 +160,7 @@ def averaged(interview: Interview, asked: Sequence[Answers]) -> Answers:
             interview.ensemble.combine(one.sex, [float(member[child]) for member in months])
             for child, one in enumerate(first.annotations)
         ),
+        views={name: one.outcomes.ages for name, one in views.items()},
     )
 
 
@@ -261,6 +276,7 @@ def as_plain(report: Report) -> dict[str, Any]:
         "images": report.question.images.value,
         "native_read_from": "DICOM files" if report.are_files else "pictures",
         "pearson": round(report.pearson, 4),
+        "guess_mae_months": round(report.guess_mae_months, 2),
         "refused_by_gate": report.answers.refused,
         "without_hand": [f"{one.folder}/{one.image_id}" for one in report.answers.without_hand],
         "is_corrected": report.is_corrected,
@@ -281,12 +297,16 @@ def write_json(report: Report, path: Path) -> None:
 
 
 def write_predictions(report: Report, path: Path) -> None:
-    """Write one line for each image: label, estimate, interval, members, what the gate said."""
+    """Write one line for each image: label, estimate, interval, members, what the gate said.
+
+    Where months were averaged over views, what was said to each view stands in a column of its own.
+    """
     ages = report.answers.member_ages()
     header = ["image_ID", "dir", "patient_ID", "sex", "bone_age", "estimate", "low", "high"]
     with path.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
-        writer.writerow([*header, *ages, "refusal", "turned_by", "inverted"])
+        views = report.answers.views
+        writer.writerow([*header, *ages, "refusal", "turned_by", "inverted", *views])
         for index, one in enumerate(report.answers.annotations):
             verdict = report.answers.verdicts[index]
             numbers = (
@@ -306,5 +326,6 @@ def write_predictions(report: Report, path: Path) -> None:
                     verdict.refusal.value if verdict.refusal else "",
                     90 * verdict.mending.turns,
                     int(verdict.mending.is_inverted),
+                    *(f"{months[index]:.2f}" for months in views.values()),
                 ]
             )

@@ -38,6 +38,17 @@ def is_run(target: str | Path) -> bool:
     return RunFolder(path=Path(target)).record.is_file()
 
 
+def views_of(target: str | Path) -> str:
+    """Return the views that a target is read in, where nobody asks for others.
+
+    Those of a run are its recipe's ``test_augmentation``; a release has its own.
+    """
+    if not is_run(target):
+        return "as-released"
+    recipe = RunFolder(path=Path(target)).read_record().get("recipe", {})
+    return str(recipe.get("test_augmentation", "none")).replace("_", "-")
+
+
 @contextmanager
 def opened(target: str | Path, asking: Asking) -> Iterator[Interview]:
     """Give an interview with a release, or with a run, whose release lives as long as this.
@@ -84,5 +95,5 @@ def _interview(ensemble: Ensemble, asking: Asking) -> Interview:
 
 
 def _averaged(manifest: Manifest, averaging: Averaging) -> Manifest:
-    members = tuple(one.model_copy(update={"averaging": averaging}) for one in manifest.members)
+    members = tuple(one.seen_in(averaging) for one in manifest.members)
     return manifest.model_copy(update={"members": members})

@@ -75,6 +75,17 @@ def rotated(pixels: NDArray[np.float32], *, degrees: float) -> NDArray[np.float3
     return np.asarray(turned, dtype=np.float32)
 
 
+def turned_in_place(pixels: NDArray[np.float32], *, degrees: float) -> NDArray[np.float32]:
+    """Return the image turned about its middle, as large as it was: what leaves it is lost."""
+    rows, columns = pixels.shape
+    matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), degrees, 1.0)
+    air = float(np.percentile(pixels, 2))
+    turned = cv2.warpAffine(
+        pixels, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderValue=[air]
+    )
+    return np.asarray(turned, dtype=np.float32)
+
+
 def _halved(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the image at half its resolution."""
     rows, columns = pixels.shape

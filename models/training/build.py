@@ -165,7 +165,7 @@ def _write_member(folder: Path, run: _Run, averaging: Averaging) -> Member:
     record, recipe = run.record, _recipe_of(run.record)
     file = f"{recipe.name}.safetensors"
     _halve(run.folder.weights, folder / file)
-    return Member(
+    member = Member(
         name=recipe.name,
         file=file,
         sha256=digest_of_file(folder / file),
@@ -177,9 +177,10 @@ def _write_member(folder: Path, run: _Run, averaging: Averaging) -> Member:
         age_sd_months=record["age_sd_months"],
         recipe=recipe.name,
         validation_mae_months=round(record["validation_mae_months"], 3),
-        averaging=averaging,
+        crop_share=recipe.crop_share,
         training=run.folder.read_training(),
     )
+    return member.seen_in(averaging)
 
 
 def _write_gate(folder: Path, run: Path) -> Gate:

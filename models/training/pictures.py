@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning
 import matplotlib as mpl
@@ -10,9 +11,11 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from models.training.annotations import Annotation
-from models.training.archive import RadiographArchive
+from models.training.archive import RadiographArchive, decode
+from models.training.class_folders import find_classes, list_pictures
 from models.training.module import AgeTraining
 from schemas.images import Sex
 
@@ -58,6 +61,82 @@ def draw_dataset(
         figure.savefig(folder / name, dpi=120)
         paths.append(folder / name)
     return paths
+
+
+def describe_dataset(
+    annotations: Sequence[Annotation], archive: RadiographArchive
+) -> dict[str, float]:
+    """Return numbers, ages (months), sizes (pixels) and grey levels (share of white) of images.
+
+    Sizes and grey levels are those of some of them, evenly over the ages.
+
+    Raises:
+        NoTrainingDataError: an image is not there.
+    """
+    ages = {sex: [one.age_months for one in annotations if one.sex is sex] for sex in Sex}
+    chosen = _spread(annotations, _SIZED)
+    pictures = [archive.read(folder=one.folder, image_id=one.image_id) for one in chosen]
+    told: dict[str, float] = {"images": len(annotations)}
+    every = [one.age_months for one in annotations]
+    for name, months in (("all", every), *((_NAMES[sex], ages[sex]) for sex in Sex)):
+        if months:
+            told |= {
+                f"{name}, mean age": round(float(np.mean(months)), 2),
+                f"{name}, standard deviation": round(float(np.std(months)), 2),
+            }
+    return {**told, **_describe_pictures(pictures)}
+
+
+def _describe_pictures(pictures: Sequence[NDArray[Any]]) -> dict[str, float]:
+    units = [one / np.iinfo(one.dtype).max for one in pictures]
+    told: dict[str, float] = {}
+    for axis, name in ((0, "rows"), (1, "columns")):
+        sides = [one.shape[axis] for one in pictures]
+        told |= {f"least {name}": min(sides), f"median {name}": float(np.median(sides))}
+        told[f"most {name}"] = max(sides)
+    told["mean grey"] = round(float(np.mean([one.mean() for one in units])), 4)
+    told["standard deviation of grey"] = round(
+        float(np.sqrt(np.mean([one.var() for one in units]))), 4
+    )
+    return told
+
+
+def draw_classes(data: Path, folder: Path) -> tuple[list[Path], dict[str, float]]:
+    """Draw pictures that lie in folders of classes: numbers, sizes, samples; and return figures.
+
+    Raises:
+        TrainingDataError: there are no such folders, or a picture cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    classes = find_classes(data)
+    parts = {part: list_pictures(data, part, classes) for part in ("train", "val")}
+    training = parts["train"]
+    places = np.linspace(0, len(training) - 1, min(_SIZED, len(training))).astype(int)
+    chosen = [training[place] for place in places]
+    pictures = [decode(path.read_bytes(), path=path) for path, _label in chosen]
+    told: dict[str, float] = {}
+    figure, axes = _axes(f"Pictures in {data.name}")
+    for shift, (part, labelled) in zip((-0.2, 0.2), parts.items(), strict=True):
+        counts = [sum(label == one for _path, label in labelled) for one in range(len(classes))]
+        told |= {f"{part}, {name}": n for name, n in zip(classes, counts, strict=True)}
+        bars = axes.bar([one + shift for one in range(len(classes))], counts, 0.38, label=part)
+        axes.bar_label(bars)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_ylabel("pictures")
+    axes.legend()
+    step = max(1, len(chosen) // _GRID**2)
+    shown = [
+        (picture, classes[label])
+        for picture, (_path, label) in zip(pictures[::step], chosen[::step], strict=True)
+    ]
+    drawn = {
+        "classes.png": figure,
+        "sizes.png": _draw_sizes([one.shape for one in pictures]),
+        "samples.png": _draw_grid(shown[: _GRID**2]),
+    }
+    for name, one in drawn.items():
+        one.savefig(folder / name, dpi=120)
+    return [folder / name for name in drawn], {**told, **_describe_pictures(pictures)}
 
 
 def _spread(annotations: Sequence[Annotation], count: int) -> list[Annotation]:
@@ -108,13 +187,25 @@ def _draw_sizes(sizes: Sequence[tuple[int, ...]]) -> Figure:
 
 
 def _draw_samples(annotations: Sequence[Annotation], archive: RadiographArchive) -> Figure:
+    return _draw_grid(
+        [
+            (
+                archive.read(folder=one.folder, image_id=one.image_id),
+                f"{one.sex.value}, {one.age_months:.0f} months",
+            )
+            for one in _spread(annotations, _GRID**2)
+        ]
+    )
+
+
+def _draw_grid(pictures: Sequence[tuple[NDArray[Any], str]]) -> Figure:
     figure = Figure(figsize=(8, 8), layout="constrained")
     cells = figure.subplots(_GRID, _GRID, squeeze=False).ravel()
     for axes in cells:
         axes.axis("off")
-    for axes, one in zip(cells, _spread(annotations, _GRID**2), strict=False):
-        axes.imshow(archive.read(folder=one.folder, image_id=one.image_id), cmap="gray")
-        axes.set_title(f"{one.sex.value}, {one.age_months:.0f} months", fontsize=9)
+    for axes, (picture, words) in zip(cells, pictures, strict=False):
+        axes.imshow(picture, cmap="gray")
+        axes.set_title(words, fontsize=9)
     return figure
 
 

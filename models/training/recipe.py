@@ -109,11 +109,14 @@ class Recipe(_Section):
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     ema_decay: float = Field(default=0.998, ge=0, lt=1)  #: of averaged weights; 0: no average
     clip_gradient: float = Field(default=5.0, ge=0)  #: 0: not clipped
+    #: pass-N.ckpt is kept of every so many passes, beside best.ckpt and last.ckpt; 0: of none
+    keep_every: int = Field(default=0, ge=0)
     precision: str = "bf16-mixed"  #: of Lightning's Trainer
     threads: int = Field(default=0, ge=0)  #: CPU threads; 0: as many as there are
     workers: int = Field(default=0, ge=0)  #: processes that load data
-    #: how `boneage evaluate` may read each test image several times
-    test_augmentation: Literal["none", "five_crops", "rotations_and_flip"] = "none"
+    #: how often `boneage evaluate` reads each test image of the run, where --tta says nothing else
+    test_augmentation: Literal["none", "mirror", "five_crops", "rotations_and_flip"] = "none"
+    crop_share: float = Field(default=0.875, gt=0.5, le=1)  #: side of each of the five crops
     head: NetworkHead = NetworkHead()
     loss: Loss = Loss()
     schedule: Schedule = Schedule()

@@ -32,7 +32,7 @@ from schemas.releases import TrainingRecord
 CURVES, BOARD = "csv", "tensorboard"
 LOGS = (CURVES, BOARD)
 #: keys that do not change what a run learns; a run may go on with others
-_OF_THE_MACHINE = frozenset({"threads", "workers", "summary"})
+_OF_THE_MACHINE = frozenset({"threads", "workers", "summary", "keep_every"})
 #: what a run that goes on takes over from the record of its first part
 _KEPT = ("started_at", "best_watched", "best_pass", "input_size", "metrics", "passes_done")
 
@@ -238,6 +238,9 @@ class KeepRecord(lightning.Callback):
         is_better = not is_final or best is None or metrics[WATCHED] < best
         if is_final and is_better:
             trainer.save_checkpoint(self._folder.best)  # all processes of a run meet in it
+        every, done = pl_module.recipe.keep_every, trainer.current_epoch + 1
+        if every and done % every == 0:
+            trainer.save_checkpoint(self._folder.path / f"pass-{done}.ckpt")
         # and so all of them must know the best
         self._record["best_watched"] = metrics[WATCHED] if is_final and is_better else best
         if not trainer.is_global_zero:

@@ -98,7 +98,17 @@ def plan_run(
         "masks": [str(path) for path in cohort.masks],
     }
     training = AgeTraining(network, recipe)
+    record["parameters"] = count_parameters(training.network)
     return PlannedRun(training=training, module=module, record=record)
+
+
+def count_parameters(network: nn.Module) -> dict[str, int]:
+    """Return how many numbers a network has, and how many of them learn."""
+    sizes = [(one.numel(), one.requires_grad) for one in network.parameters()]
+    return {
+        "all": sum(size for size, _learns in sizes),
+        "learning": sum(size for size, learns in sizes if learns),
+    }
 
 
 def _plan_classes(
@@ -119,6 +129,7 @@ def _plan_classes(
         "data": str(data),
     }
     training = ClassTraining(network, recipe, weights=module.class_weights)
+    record["parameters"] = count_parameters(training.network)
     return PlannedRun(training=training, module=module, record=record)
 
 

@@ -12,6 +12,7 @@ from models.foreign_preprocessing import (
 from models.hand_mask import NoHandFoundError, choose_hand
 from models.transforms import FlatImageError
 from schemas.releases import Framing, MemberPreprocessing, Scaling, Subtraction
+from tests.models.builders import drawn_hand
 
 
 def rule(**changes: object) -> MemberPreprocessing:
@@ -34,6 +35,31 @@ def test_any_other_range_is_spread_over_the_grey_levels() -> None:
 def test_a_picture_of_one_value_is_refused() -> None:
     with pytest.raises(FlatImageError):
         grey_levels(np.full((4, 4), 7, dtype=np.float32))
+
+
+def test_an_equalised_picture_uses_all_grey_levels_alike() -> None:
+    grey = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
+
+    values, _ = prepare(grey, hand=None, rule=rule(equalised=True), size=64)
+
+    assert (values.min(), values.max()) == (0, 255)
+    assert len(np.unique(values)) == 64
+    assert np.ptp(np.diff(values[0])) <= 1
+
+
+def test_the_mean_is_taken_off_and_nothing_falls_below_black() -> None:
+    grey = np.array([[0, 100], [200, 100]], dtype=np.uint8)
+
+    assert subtract(grey, Subtraction.MEAN).tolist() == [[0, 0], [100, 0]]
+
+
+def test_local_equalisation_works_on_eight_by_eight_tiles_with_its_clip() -> None:
+    grey = np.clip(drawn_hand(128, 128), 0, 255).astype(np.uint8)
+
+    values, _ = prepare(grey, hand=None, rule=rule(clahe_clip=15.0), size=128)
+
+    wanted = cv2.createCLAHE(clipLimit=15.0, tileGridSize=(8, 8)).apply(grey)
+    np.testing.assert_array_equal(values, wanted)
 
 
 def test_the_percentile_is_that_of_the_pixels_above_zero() -> None:

@@ -45,7 +45,11 @@ def evaluate(
     ] = "clinic",
     tta: Annotated[
         Literal["as-released", "none", "mirror", "five-crops", "rotations-and-flip"],
-        typer.Option("--tta", help="Views that months are averaged over."),
+        typer.Option(
+            "--tta",
+            help="Views that months are averaged over. as-released: those of the release, or of "
+            "the run's recipe (test_augmentation).",
+        ),
     ] = "as-released",
     correct_bias: Annotated[
         Literal["none", "overall", "sex"],
@@ -89,20 +93,21 @@ def evaluate(
         evaluate_classes(target, data=data, limit=limit, out=out, as_json=as_json)
         return
     from models.evaluation.report import Correction, Images, Question, as_plain, make_report
-    from models.evaluation.target import Asking, opened
+    from models.evaluation.target import Asking, opened, views_of
     from models.training.cohort import Cohort
     from models.training.places import default_data
     from models.training.split import SPLIT_FILE, Part
     from schemas.releases import Averaging
     from worker.inference.round_trip import WorkerDicomPath
 
+    views = views_of(target) if tta == "as-released" else tta
     question = Question(
         part=Part(split),
         images=Images(images),
         limit=limit,
         resamples=bootstrap,
         correction=Correction(correct_bias),
-        rotations_and_flip=tta == "rotations-and-flip",
+        rotations_and_flip=views == "rotations-and-flip",
         robustness=robustness,
     )
     chosen = {
@@ -116,7 +121,7 @@ def evaluate(
             cohort=Cohort(
                 data=data or default_data(), split=split_file or SPLIT_FILE, table=annotations
             ),
-            averaging=chosen.get(tta),
+            averaging=chosen.get(views),
             device=device,
             cache=cache,
             progress=steps_in(bar),
@@ -156,6 +161,9 @@ def _print(report: "Report") -> None:
     print()
     _print_rows("NETWORK", report.members)
     print(f"\nPearson's correlation {report.pearson:.3f}. ", end="")
+    print(
+        f"Always saying their mean age would err by {report.guess_mae_months:.1f} months. ", end=""
+    )
     print(f"The gate would refuse {report.answers.refused} of {report.rows[0].n}.")
     if unread := len(report.answers.without_hand):
         print(f"The mask network found no hand in {unread} more, which are not in the tables.")

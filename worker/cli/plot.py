@@ -7,7 +7,7 @@ import typer
 
 from schemas.errors import UsageError
 from worker.cli.options import JsonOption
-from worker.cli.output import print_json
+from worker.cli.output import print_facts, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,14 +40,22 @@ def plot(
 ) -> None:
     """Draw a data set (ages, sexes, sizes, samples), or the curves of runs in one picture.
 
+    A data set has a table, or folders of classes (train/NORMAL …); its figures are told as well:
+    numbers, ages, sizes, grey levels.
+
     Examples: boneage plot ../shared/data; boneage plot runs/lite0 runs/resnet18-sex --out pictures
     """
     from models.evaluation.target import is_run
 
-    written = _draw_runs(folders, out) if all(map(is_run, folders)) else _draw_data(folders, out)
+    figures: dict[str, float] = {}
+    if all(map(is_run, folders)):
+        written = _draw_runs(folders, out)
+    else:
+        written, figures = _draw_data(folders, out)
     if as_json:
-        print_json({"written": [str(one) for one in written]})
+        print_json({"written": [str(one) for one in written], "figures": figures})
         return
+    print_facts({name: f"{value:g}" for name, value in figures.items()})
     for path in written:
         print(f"written: {path}")
 
@@ -67,11 +75,15 @@ def _draw_runs(runs: "Sequence[Path]", out: Path) -> list[Path]:
     return [path]
 
 
-def _draw_data(folders: "Sequence[Path]", out: Path) -> list[Path]:
+def _draw_data(folders: "Sequence[Path]", out: Path) -> tuple[list[Path], dict[str, float]]:
     from models.training.cohort import Cohort
-    from models.training.pictures import draw_dataset
+    from models.training.pictures import describe_dataset, draw_classes, draw_dataset
 
     if len(folders) != 1:
         raise NothingToDrawError(path=folders[0])
+    if (folders[0] / "train").is_dir():
+        return draw_classes(folders[0], out)
     cohort = Cohort(data=folders[0])
-    return draw_dataset(cohort.annotations, cohort.open_archive(), out)
+    archive = cohort.open_archive()
+    figures = describe_dataset(cohort.annotations, archive)
+    return draw_dataset(cohort.annotations, archive, out), figures

@@ -245,6 +245,8 @@ def _tell(folder: "RunFolder", *, as_json: bool) -> None:
                 "passes_done": record["passes_done"],
                 "best_pass": record["best_pass"],
                 "input_size": record["input_size"],
+                "parameters": record.get("parameters"),
+                "hours": folder.read_training().hours,
                 "metrics": metrics,
             }
         )
@@ -253,5 +255,10 @@ def _tell(folder: "RunFolder", *, as_json: bool) -> None:
         f"Run {record['recipe']['name']} is in {folder.path}: {record['passes_done']} passes, "
         f"the best was pass {record['best_pass']}."
     )
+    if numbers := record.get("parameters"):
+        hours = folder.read_training().hours or 0.0
+        print(
+            f"{numbers['learning']:,} of {numbers['all']:,} parameters learned, in {hours} hours."
+        )
     print_facts({name: f"{value:.3f}" for name, value in metrics.items()})
     print(f"Curves: tensorboard --logdir {folder.path}")

@@ -21,9 +21,11 @@ from models.evaluation.report import (
     make_report,
     write_predictions,
 )
-from models.evaluation.target import Asking, opened
-from models.evaluation.variants import VARIANTS
+from models.evaluation.target import Asking, opened, views_of
+from models.evaluation.variants import VARIANTS, turned_in_place
+from models.release.manifest import read_manifest
 from models.training.cohort import Cohort
+from models.training.recipe_file import read_recipe
 from models.training.split import Part
 from models.transforms import DEFAULT_RULE
 from schemas.releases import Averaging
@@ -113,6 +115,60 @@ def test_mirror_averaging_can_be_asked_of_any_release(cohort: Cohort, folder: Pa
 
     with opened(folder, asking) as asked:
         assert {one.entry.averaging for one in asked.ensemble.members} == {Averaging.MIRROR}
+
+
+def test_turns_and_their_mirror_images_are_averaged(interview: Interview, tmp_path: Path) -> None:
+    question = Question(images=Images.SQUASHED, limit=3, resamples=200, rotations_and_flip=True)
+
+    report = make_report("tiny", interview, question)
+    write_predictions(report, tmp_path / "predictions.csv")
+
+    with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    views = [name for name in rows[0] if name.startswith(("as it is", "turned in place"))]
+    assert len(views) == 10  # -10, -5, 0, 5 and 10 degrees, each as it is and mirrored
+    assert len({months.tobytes() for months in report.answers.views.values()}) == 10
+    for row in rows:
+        said = [float(row[view]) for view in views]
+        assert float(row["estimate"]) == pytest.approx(np.mean(said), abs=0.02)
+
+
+def test_a_turn_in_place_loses_the_corners_and_keeps_the_size() -> None:
+    image = drawn_hand(90, 60)
+
+    turned = turned_in_place(image, degrees=10)
+
+    assert turned.shape == image.shape
+    assert np.abs(turned - image).mean() > 1
+    np.testing.assert_array_equal(turned_in_place(image, degrees=0), image)
+
+
+def test_each_of_five_crops_shows_the_hand_as_large_as_in_training(folder: Path) -> None:
+    member = read_manifest(folder)[0].members[0].model_copy(update={"input_size": 500})
+    member = member.model_copy(update={"crop_share": 0.94})
+
+    cropped = member.seen_in(Averaging.FIVE_CROPS)
+
+    assert cropped.input_size == 470
+    assert cropped.seen_in(Averaging.FIVE_CROPS) == cropped
+    assert cropped.seen_in(Averaging.NONE) == member
+
+
+def test_a_run_is_read_in_the_views_of_its_recipe(folder: Path, tmp_path: Path) -> None:
+    recipe = read_recipe("deeplasia-b0-512").as_dict()
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": recipe}), encoding="utf-8")
+
+    assert views_of(tmp_path) == "rotations-and-flip"
+    assert views_of(folder) == "as-released"
+
+
+def test_the_error_of_a_guess_stands_beside_that_of_the_networks(interview: Interview) -> None:
+    report = make_report("tiny", interview, QUESTION)
+
+    labels = report.outcomes.labels
+    guess = np.abs(labels - np.mean(labels)).mean()
+    assert as_plain(report)["guess_mae_months"] == pytest.approx(guess, abs=0.01)
+    assert f"err by {guess:.1f} months" in format_page(report, {})
 
 
 def test_a_part_without_images_is_an_error_that_says_so(interview: Interview) -> None:

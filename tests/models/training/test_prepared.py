@@ -9,7 +9,7 @@ from models.training.annotations import Annotation, TrainingDataError
 from models.training.cohort import Cohort
 from models.training.data import AGE_BINS, balanced_weights
 from models.training.fourier import spectrum
-from models.training.pictures import draw_dataset
+from models.training.pictures import describe_dataset, draw_classes, draw_dataset
 from models.training.prepared import Preparation, open_images, prepare_images, preprocessing_of
 from models.training.recipe import Recipe
 from models.training.recipe_file import build_recipe
@@ -187,3 +187,27 @@ def test_a_data_set_is_drawn(cohort: Cohort, tmp_path: Path) -> None:
 
     assert [path.name for path in paths] == ["ages.png", "sexes.png", "sizes.png", "samples.png"]
     assert all(cv2.imread(str(path)) is not None for path in paths)
+
+
+def test_the_figures_of_a_data_set_are_those_of_a_pencil(cohort: Cohort) -> None:
+    figures = describe_dataset([HAND], cohort.open_archive())
+
+    picture = cohort.open_archive().read(folder=HAND.folder, image_id=HAND.image_id)
+    assert (figures["images"], figures["all, mean age"]) == (1, HAND.age_months)
+    assert (figures["median rows"], figures["most columns"]) == picture.shape
+    assert figures["mean grey"] == pytest.approx(picture.mean() / 255, abs=1e-3)
+
+
+def test_pictures_in_folders_of_classes_are_drawn_and_counted(tmp_path: Path) -> None:
+    for part, count in (("train", 3), ("val", 2)):
+        for label in ("NORMAL", "PNEUMONIA"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(count):
+                cv2.imwrite(str(tmp_path / part / label / f"{number}.png"), np.full((9, 7), 51.0))
+
+    paths, figures = draw_classes(tmp_path, tmp_path / "pictures")
+
+    assert [path.name for path in paths] == ["classes.png", "sizes.png", "samples.png"]
+    assert all(cv2.imread(str(path)) is not None for path in paths)
+    assert (figures["train, NORMAL"], figures["val, PNEUMONIA"]) == (3, 2)
+    assert (figures["median rows"], figures["mean grey"]) == (9, 0.2)

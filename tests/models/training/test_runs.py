@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models.evaluation.answers import ignore_progress
 from models.evaluation.classes import report_classes, write_report
@@ -22,7 +23,7 @@ from models.training.cohort import Cohort
 from models.training.data import Example
 from models.training.module import AgeTraining, LossNotFiniteError
 from models.training.recipe_file import read_recipe
-from models.training.run_folder import KeepRecord, RunFolder, RunFolderError
+from models.training.run_folder import BOARD, KeepRecord, RunFolder, RunFolderError
 from models.training.train import train
 from tests.models.builders import drawn_hand, small_network
 from tests.models.training.cohorts import LIGHTNING_WARNINGS, QUICK, write_cohort, write_recipe
@@ -124,6 +125,25 @@ def test_a_record_says_what_was_run_with_what(done: RunFolder, cohort: Cohort) -
     assert {"torch", "timm", "lightning"} <= set(record["versions"])
 
 
+def test_tensorboard_shows_the_first_batch_and_estimates_against_labels(done: RunFolder) -> None:
+    board = EventAccumulator(str(done.path / BOARD))
+    board.Reload()
+
+    assert set(board.Tags()["images"]) == {"batch", "estimates"}
+    assert {"train_loss_epoch", "val_mae_months", "lr-AdamW/pg1"} <= set(board.Tags()["scalars"])
+
+
+def test_a_run_in_mixed_precision_learns_and_keeps_whole_weights(
+    cohort: Cohort, tmp_path: Path
+) -> None:
+    mixed = run(
+        "precision=bf16-mixed", "stages=[{passes=1, size=32}]", cohort=cohort, runs=tmp_path
+    )
+
+    assert np.isfinite(mixed.read_record()["metrics"]["val_mae_months"])
+    assert {one.dtype for one in load_file(mixed.weights).values()} == {torch.float32, torch.int64}
+
+
 def test_the_weights_that_are_kept_are_those_that_were_validated(done: RunFolder) -> None:
     best = torch.load(done.best, map_location="cpu", weights_only=True)["state_dict"]
     kept = load_file(done.weights)
@@ -161,6 +181,21 @@ def test_every_process_of_a_run_meets_the_others_in_the_same_passes(
     assert saved == [0, 1, 3]
 
 
+def test_a_checkpoint_is_kept_of_every_so_many_passes(tmp_path: Path) -> None:
+    saved: list[str] = []
+    trainer = SimpleNamespace(sanity_checking=False, is_global_zero=False)
+    trainer.save_checkpoint = lambda path: saved.append(path.name)
+    trainer.callback_metrics = {"watched": 9.0, "val_mae_months": 9.0}
+    recipe = read_recipe(write_recipe(tmp_path), ["keep_every=2", "stages=[{passes=5, size=32}]"])
+    module = AgeTraining(small_network(), recipe)
+    keep = KeepRecord(RunFolder(path=tmp_path), {}, average=None)
+
+    for trainer.current_epoch in range(5):
+        keep.on_validation_end(trainer, module)  # type: ignore[arg-type]  # what it asks of one
+
+    assert saved == ["best.ckpt", "pass-2.ckpt", "pass-4.ckpt"]
+
+
 def test_a_run_that_makes_no_progress_ends_early(cohort: Cohort, tmp_path: Path) -> None:
     still = ("learning_rate=1e-12", "stages=[{passes=9, size=32}]", "watch.patience=1")
 
@@ -179,6 +214,13 @@ def test_a_frozen_backbone_is_the_same_after_the_run(
     assert any("running_mean" in name for name in frozen)
     assert all(torch.equal(before[name], now[name]) for name in frozen)
     assert not torch.equal(before["regressor.1.weight"], now["regressor.1.weight"])
+    counted = after.read_record()["parameters"]
+    assert counted["learning"] == sum(
+        one.numel()
+        for name, one in small_network().named_parameters()
+        if not name.startswith("backbone.")
+    )
+    assert counted["learning"] < counted["all"]
 
 
 @pytest.mark.parametrize(

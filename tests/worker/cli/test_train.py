@@ -94,6 +94,8 @@ def test_a_run_is_repeated_by_its_folder_alone(
     ours, theirs = load_file(done["weights"]), load_file(again["weights"])
     assert code == 0
     assert again["metrics"] == done["metrics"]
+    assert done["parameters"]["learning"] == done["parameters"]["all"] > 0
+    assert done["hours"] >= 0
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
