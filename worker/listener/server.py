@@ -49,7 +49,6 @@ class GuardedRequestHandler(RequestHandler):
         association = super()._create_association()
         connection = self.request
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(association.acse_timeout)
         wrapped = cast("Any", association.dul.socket)
         receiving = self.server.receiving
         reader = GuardedReader(association, connection, on_too_slow=receiving.on_too_slow)

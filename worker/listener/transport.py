@@ -14,7 +14,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from struct import Struct
+from typing import Any, Final, cast
 
 import pynetdicom
 from pynetdicom.association import Association
@@ -48,6 +49,7 @@ _LOOK_SECONDS = 0.1
 #: How long one step waits, as parts of what is left until the deadline; in between nothing is said
 #: to the socket. What we answer is sent with the same patience.
 _LEAST_PATIENCE, _MOST_PATIENCE = 0.5, 0.9
+_TIME: Final = Struct("@ll")  #: struct timeval: seconds, microseconds; both zero: for ever
 
 
 def require_tested_library() -> None:
@@ -87,6 +89,7 @@ class GuardedReader:
         self._ahead = memoryview(bytearray(_AHEAD_BYTES))
         self._patience: float | None = None  # the time-out of the socket, as we set it last
         self._deadline = math.inf  # of the PDU that is arriving
+        self._be_patient(self._limit_seconds())
 
     @property
     def holds_bytes(self) -> bool:
@@ -176,7 +179,8 @@ class GuardedReader:
                 if left <= 0:
                     raise SlowPduError
                 self._be_patient(left)
-                with contextlib.suppress(TimeoutError):  # it may have been a little too early
+                # it may have been a little too early
+                with contextlib.suppress(TimeoutError, BlockingIOError):
                     if len(views) == 1:
                         return self._connection.recv_into(views[0])
                     return self._connection.recvmsg_into(views)[0]
@@ -189,7 +193,7 @@ class GuardedReader:
         patience = self._patience
         if patience is None or not _LEAST_PATIENCE * seconds <= patience <= seconds:
             self._patience = _MOST_PATIENCE * seconds
-            self._connection.settimeout(self._patience)
+            _wait_at_most(self._connection, self._patience)
 
     def _limit_seconds(self) -> float:
         association = self._association
@@ -203,6 +207,21 @@ class GuardedReader:
             association.is_established
             or association.dul.state_machine.current_state == READY_FOR_TRANSFER
         )
+
+
+def _wait_at_most(connection: socket.socket, seconds: float) -> None:
+    """Let no step on ``connection`` last longer; one that does ends in an OSError.
+
+    The kernel counts where it can: for a time-out of Python's own, each step is two, and for each
+    of them the interpreter's lock is let go and waited for.
+    """
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)
+        return
+    connection.settimeout(None)
+    limit = _TIME.pack(*divmod(max(1, int(seconds * 1_000_000)), 1_000_000))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
 def _has_no_more(head: bytearray, *, count: int, kind: int) -> bool:

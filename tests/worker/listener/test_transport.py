@@ -10,6 +10,7 @@ from struct import pack
 import pynetdicom
 import pytest
 from pydicom.uid import UID, ImplicitVRLittleEndian
+from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
@@ -31,7 +32,7 @@ from tests.worker.listener.sending import (
 from worker.listener.errors import ListeningPortError, UntestedLibraryError
 from worker.listener.server import MOST_HALF_OPEN, MOST_HALF_OPEN_BY_ADDRESS
 from worker.listener.spool import FileMeta, IncomingFile, Spool
-from worker.listener.transport import LONGEST_PDU_BYTES, require_tested_library
+from worker.listener.transport import LONGEST_PDU_BYTES, GuardedReader, require_tested_library
 
 PIXELS = explicit(0x7FE00010, "OW", bytes(100_000))
 CONTENT = dataset(after_study=PIXELS)
@@ -176,6 +177,20 @@ def test_a_message_that_stops_inside_a_pdu_is_cut_off_when_its_time_is_over(
         opened.join(LIMIT_SECONDS)
         assert not opened.is_alive()
     assert [event.event for event in site.events] == ["receive_overdue"]
+
+
+def test_a_peer_that_neither_sends_nor_reads_holds_up_nobody() -> None:
+    waiting = Association(AE(), "acceptor")
+    waiting.acse_timeout = 0.05
+    too_slow: list[Association] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        reader = GuardedReader(waiting, ours, on_too_slow=too_slow.append)
+        with pytest.raises(TimeoutError):
+            reader.recv(10)
+        with pytest.raises(OSError, match="temporarily unavailable"):
+            ours.sendall(bytes(10_000_000))
+    assert too_slow == [waiting]
 
 
 def test_a_long_request_for_an_association_is_not_gathered(site: Site) -> None:
