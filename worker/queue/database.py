@@ -5,6 +5,7 @@ between the two is in this file: how a transaction begins, whose clock counts, w
 """
 
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event, make_url
@@ -48,6 +50,7 @@ _WAL_STEP_SECONDS: Final = 0.01
 #: what SQLite calls a file that is damaged, or none of its own (sqlite.org/rescode.html)
 _CORRUPT: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _READ_ONLY: Final = "boneage_read_only"
+_TURNS: Final[WeakKeyDictionary[Engine, threading.Lock]] = WeakKeyDictionary()
 _UPGRADE_LOCK: Final = 0x626F6E65  # any number of our own; PostgreSQL advisory locks are numbers
 
 
@@ -76,6 +79,7 @@ def open_engine(url: str) -> Engine:
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    _TURNS[engine] = threading.Lock()
     return engine
 
 
@@ -138,8 +142,24 @@ def writing(engine: Engine) -> Iterator[Session]:
     Raises:
         DatabaseUnavailableError: the database did not take it; nothing of it was written.
     """
-    with _plain_errors(), Session(engine) as session, session.begin():
+    with _plain_errors(), Session(engine) as session, _turn_of(engine), session.begin():
         yield session
+
+
+@contextmanager
+def _turn_of(engine: Engine) -> Iterator[None]:
+    """Let the threads that write a SQLite file do so one after another.
+
+    SQLite has one writer at a time, and whoever finds it busy sleeps for 1 to 100 ms before it
+    looks again; here the next one goes on at once. Whose turn does not come is told so by SQLite.
+    """
+    lock = _TURNS.get(engine)
+    is_ours = lock is not None and lock.acquire(timeout=BUSY_MILLISECONDS / 1000)
+    try:
+        yield
+    finally:
+        if lock is not None and is_ours:
+            lock.release()
 
 
 @contextmanager

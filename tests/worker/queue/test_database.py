@@ -189,6 +189,30 @@ def test_a_writer_that_read_first_is_never_told_that_the_database_is_locked(
     assert done.is_set()
 
 
+def test_a_thread_that_has_to_wait_does_not_ask_sqlite_in_vain(sqlite_engine: Engine) -> None:
+    begun: list[str] = []
+    sa.event.listen(
+        sqlite_engine, "begin", lambda _connection: begun.append(threading.current_thread().name)
+    )
+    is_coming = threading.Event()
+
+    def write() -> None:
+        is_coming.set()
+        with writing(sqlite_engine) as session:
+            session.execute(sa.select(1))
+
+    second = threading.Thread(target=write, name="second")
+    with writing(sqlite_engine) as session:
+        session.execute(sa.select(1))
+        second.start()
+        assert is_coming.wait(timeout=30)
+        second.join(timeout=0.2)  # as long as it would take to ask
+        assert "second" not in begun
+    second.join(timeout=30)
+
+    assert begun[-1] == "second"
+
+
 def test_a_reader_cannot_write(engine: Engine) -> None:
     """Nor can it fall into the trap of reading first and writing later."""
     with pytest.raises((DatabaseUnavailableError, sa.exc.DBAPIError)), reading(engine) as session:
