@@ -77,8 +77,9 @@ def choose_engine(
         except (UncoveredError, ImportError, RuntimeError) as error:
             reason = f"it does not cover these networks ({type(error).__name__}: {error})"
         else:
-            apart = greatest_difference(ensemble, compiled)
-            if not has_same_sight(ensemble, compiled):
+            phantom = _phantom_of(ensemble)
+            apart = greatest_difference(ensemble, compiled, phantom=phantom)
+            if not has_same_sight(ensemble, compiled, phantom=phantom):
                 reason = "its gate sees something else in the phantom than PyTorch"
             elif apart > SAME_ANSWER_MONTHS:
                 reason = f"it is {apart:.2f} months from PyTorch on the phantom"
@@ -90,16 +91,18 @@ def choose_engine(
     return ensemble, EngineChoice(engine=Engine.TORCH, reason=f"of openvino: {reason}")
 
 
-def greatest_difference(ensemble: Ensemble, other: Ensemble) -> float:
+def greatest_difference(
+    ensemble: Ensemble, other: Ensemble, *, phantom: NDArray[np.float32]
+) -> float:
     """Return the greatest difference on the phantom, months: of members and fields, both sexes."""
-    image = HandImage(pixels=_phantom_of(ensemble), sexes=tuple(Sex))
+    image = HandImage(pixels=phantom, sexes=tuple(Sex))
     numbers = [_numbers(one.read([image])[0]) for one in (ensemble, other)]
     return float(np.abs(numbers[0] - numbers[1]).max())
 
 
-def has_same_sight(ensemble: Ensemble, other: Ensemble) -> bool:
+def has_same_sight(ensemble: Ensemble, other: Ensemble, *, phantom: NDArray[np.float32]) -> bool:
     """Say whether two gates of one release see the same in the phantom."""
-    looks = [_look(one) for one in (ensemble, other)]
+    looks = [_look(one, phantom) for one in (ensemble, other)]
     if looks[0] is None or looks[1] is None:
         return looks[0] is looks[1]
     mine, theirs = looks[0], looks[1]
@@ -107,11 +110,11 @@ def has_same_sight(ensemble: Ensemble, other: Ensemble) -> bool:
     return apart <= SAME_SIGHT and mine.mending == theirs.mending
 
 
-def _look(ensemble: Ensemble) -> Look | None:
+def _look(ensemble: Ensemble, phantom: NDArray[np.float32]) -> Look | None:
     if ensemble.gate is None:
         return None
     rule = ensemble.manifest.preprocessing
-    image = squash(_phantom_of(ensemble), size=rule.working_size)
+    image = squash(phantom, size=rule.working_size)
     return ensemble.gate.look(gate_view(image, size=ensemble.gate.entry.input_size, rule=rule))
 
 

@@ -33,6 +33,9 @@ def image_reader(
 
     ``is_shared``: for several threads, whose images the networks read in batches.
     """
+    from models.lean import load_timm_without_compiler
+
+    load_timm_without_compiler()
     from models.engines.choice import choose_engine
     from models.ensemble import load_estimator
     from worker.inference.batches import Batches
