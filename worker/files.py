@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -11,7 +12,25 @@ def write_durably(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk refused; no half-written file stands under ``path``.
     """
-    make_folder_durably(path.parent)
+    write_all_durably(path.parent, {path.name: content})
+
+
+def write_all_durably(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files, by their names, into one folder; as ``write_durably``, for all of them together.
+
+    Each is whole under its name or not there; the names are flushed once, after the last.
+
+    Raises:
+        OSError: the disk refused; some of them may be there.
+    """
+    make_folder_durably(folder)
+    for name, content in files.items():
+        _write_whole(folder / name, content)
+    sync_folder(folder)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write, flush and rename a file; its name is not flushed yet."""
     handle, beside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -22,7 +41,6 @@ def write_durably(path: Path, content: bytes) -> None:
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 def keep_durably(beside: Path, path: Path) -> None:

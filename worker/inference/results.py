@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pydicom.dataset import Dataset
 from schemas.errors import TransientError
 from schemas.jobs import Claim, NewOutput, NewResult, ObjectKind, OutboxOrder
 from schemas.results import CAPTURE_FILE, CONTENT_FILE, HEADER_FILE, HEATMAP_FILE
-from worker.files import write_durably
+from worker.files import write_all_durably
 from worker.inference.attributes import lenient_values
 from worker.inference.estimate import Finding
 
@@ -39,6 +40,8 @@ def result_folder(claim: Claim) -> str:
 def write_result(finding: Finding, *, root: Path, folder: str) -> dict[str, str]:
     """Write header, content and Secondary Captures durably; return the sha256 of each, by name.
 
+    While the disk takes them, another thread takes their digests: neither needs the interpreter.
+
     Raises:
         ResultNotWrittenError: the disk refused.
     """
@@ -49,12 +52,13 @@ def write_result(finding: Finding, *, root: Path, folder: str) -> dict[str, str]
     }
     if finding.heatmap_capture is not None:
         files[HEATMAP_FILE] = _file_bytes(finding.heatmap_capture)
-    try:
-        for name, content in files.items():
-            write_durably(root / folder / name, content)
-    except OSError as error:
-        raise ResultNotWrittenError(errno=error.errno) from error
-    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    with ThreadPoolExecutor(1, thread_name_prefix="digests") as beside:
+        digests = beside.submit(_digests, files)
+        try:
+            write_all_durably(root / folder, files)
+        except OSError as error:
+            raise ResultNotWrittenError(errno=error.errno) from error
+        return digests.result()
 
 
 def new_result(
@@ -101,6 +105,10 @@ def new_result(
         chronological_age_months=age.months if age else None,
         digests=digests,
     )
+
+
+def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def _file_bytes(dataset: Dataset) -> bytes:

@@ -351,7 +351,7 @@ def test_a_full_disk_is_waited_for(room: Room, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("worker.inference.results.write_durably", full)
+        patched.setattr("worker.inference.results.write_all_durably", full)
         job = room.work()
 
     assert job.state is JobState.QUEUED
