@@ -237,14 +237,29 @@ def _challenge_rows(data: Path) -> Iterator[Row]:
 
 
 def _lines_of(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise TrainingDataError(path=path, problems=[f"no column {name}" for name in missing])
-        for number, row in enumerate(reader, start=2):
-            texts = {name: (value or "").strip() for name, value in row.items() if name}
-            yield f"{path.name} line {number}", texts
+    reader = open_table(path)
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise TrainingDataError(path=path, problems=[f"no column {name}" for name in missing])
+    for number, row in enumerate(reader, start=2):
+        texts = {name: (value or "").strip() for name, value in row.items() if name}
+        yield f"{path.name} line {number}", texts
+
+
+def open_table(path: Path) -> "csv.DictReader[str]":
+    """Return the rows of a CSV file, its columns parted by commas, semicolons or tabs.
+
+    Raises:
+        TrainingDataError: it is not UTF-8.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + error.object[: error.start].count(b"\n")
+        problem = f"line {line} is not UTF-8: save the table as CSV in UTF-8"
+        raise TrainingDataError(path=path, problems=[problem]) from error
+    first = text.partition("\n")[0]
+    return csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=first.count))
 
 
 def _wrong_with(row: Row) -> list[str]:

@@ -1,6 +1,7 @@
 """The image files of a data folder, in zips or in folders, read where they lie."""
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.annotations import Annotation, NoTrainingDataError, Row
+from models.training.annotations import Annotation, NoTrainingDataError, Row, TrainingDataError
 from schemas.errors import PermanentError
 
 StoredImage = NDArray[np.uint8] | NDArray[np.uint16]
@@ -44,6 +45,14 @@ def decode(stored: bytes, *, path: Path) -> StoredImage:
     raise UnreadableImageError(path=path)
 
 
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        problem = "it is no zip, or it is cut off: fetch it again"
+        raise TrainingDataError(path=path, problems=[problem]) from error
+
+
 class RadiographArchive:
     """The images of a data folder; each zip is opened once.
 
@@ -61,6 +70,7 @@ class RadiographArchive:
         Raises:
             NoTrainingDataError: neither zip nor folder is there, or the image is not in it.
             UnreadableImageError: the file is no picture.
+            TrainingDataError: the zip is none, or cut off.
         """
         archive = self._zip(folder)
         if archive is not None:
@@ -70,6 +80,8 @@ class RadiographArchive:
                 return decode(archive.read(name), path=path)
             except KeyError as error:
                 raise NoTrainingDataError(path=path) from error
+            except (zipfile.BadZipFile, zlib.error) as error:
+                raise UnreadableImageError(path=path) from error
         found = self._find(folder, image_id)
         if found is None:
             whole = self._data / folder
@@ -106,7 +118,7 @@ class RadiographArchive:
     def _zip(self, folder: str) -> zipfile.ZipFile | None:
         if folder not in self._zips:
             path = self._data / f"{folder}.zip"
-            self._zips[folder] = zipfile.ZipFile(path) if path.exists() else None
+            self._zips[folder] = _opened(path) if path.exists() else None
         return self._zips[folder]
 
     def _find(self, folder: str, image_id: str) -> Path | None:

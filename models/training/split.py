@@ -8,7 +8,6 @@ one for children of your own, stratified by sex and age. Split files in Deeplasi
 """
 
 import argparse
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -16,7 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from models.training.annotations import Annotation, TrainingDataError, read_annotations
+from models.training.annotations import (
+    Annotation,
+    TrainingDataError,
+    open_table,
+    read_annotations,
+)
 
 SPLIT_FILE = Path(__file__).with_name("split.csv")
 SEED = "boneage split 2026"
@@ -140,11 +144,10 @@ def read_split(path: Path = SPLIT_FILE, *, column: str | None = None) -> dict[st
     """
     if not path.exists():
         raise TrainingDataError(path=path, problems=["there is no such split file"])
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        names = list(reader.fieldnames or ())
-        rows = list(reader)
-    is_ours = "patient" in names
+    reader = open_table(path)
+    names = list(reader.fieldnames or ())
+    rows = list(reader)
+    is_ours = {"patient", "part"} <= set(names)
     column = "part" if is_ours else _part_column(path, names, column)
     parts: dict[str, Part] = {}
     problems = []

@@ -1,6 +1,7 @@
 """Tables, splits and files: what is read, and how everything wrong is named at once."""
 
 import csv
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,6 +120,45 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingDataError, match="no column patient_ID"):
         read_annotations(tmp_path)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_is_read_as_a_spreadsheet_writes_it(mark: str, tmp_path: Path) -> None:
+    lines = [mark.join(map(str, row)) for row in (HEADER, *TWO)]
+    (tmp_path / "annotation.csv").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+
+    assert [one.age_months for one in read_annotations(tmp_path)] == [100.0, 50.0]
+
+
+def test_a_table_in_another_encoding_is_named_with_its_line(tmp_path: Path) -> None:
+    text = ",".join(HEADER) + "\nJosé.png,rsna,1,M,100\n"
+    (tmp_path / "annotation.csv").write_bytes(text.encode("latin-1"))
+
+    with pytest.raises(TrainingDataError, match=r"annotation\.csv.*\n.*line 2 is not UTF-8"):
+        read_annotations(tmp_path)
+
+
+def test_a_zip_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    cohort = deeplasia_folder(tmp_path, TWO)
+    with zipfile.ZipFile(tmp_path / "rsna.zip", "w") as archive:
+        archive.writestr("rsna/1.png", bytes(4000))
+    whole = (tmp_path / "rsna.zip").read_bytes()
+    (tmp_path / "rsna.zip").write_bytes(whole[:2000])
+
+    with pytest.raises(TrainingDataError, match=r"rsna\.zip.*\n.*cut off: fetch it again"):
+        check_cohort(cohort)
+
+
+def test_a_picture_that_is_spoilt_inside_its_zip_is_named(tmp_path: Path) -> None:
+    cohort = deeplasia_folder(tmp_path, TWO)
+    with zipfile.ZipFile(tmp_path / "rsna.zip", "w") as archive:
+        archive.writestr("rsna/1.png", bytes(4000))
+    spoilt = bytearray((tmp_path / "rsna.zip").read_bytes())
+    spoilt[1000] = 1
+    (tmp_path / "rsna.zip").write_bytes(spoilt)
+
+    with pytest.raises(UnreadableImageError, match=r"rsna/1\.png"):
+        cohort.open_archive().read(folder="rsna", image_id="1.png")
 
 
 def test_the_layout_of_the_challenge_is_read(tmp_path: Path) -> None:
