@@ -139,6 +139,9 @@ class TrainingRecord(_Strict):
     curve: tuple[tuple[int, float], ...] = ()
 
 
+LEAST_INPUT = 64  #: pixels on each side; at fewer no hand can be read
+
+
 class Member(_Strict):
     """One network of the ensemble."""
 
@@ -146,7 +149,7 @@ class Member(_Strict):
     file: str
     sha256: str
     architecture: str  #: a name that models.networks can build
-    input_size: int = Field(ge=64, le=2048)
+    input_size: int = Field(ge=LEAST_INPUT, le=2048)
     hidden_features: int = 256
     sex_features: int = 32
     #: None: one layer of ``hidden_features``, and the sex through ``sex_features``

@@ -2,13 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from models.calibration import fit_calibration
@@ -27,13 +29,14 @@ from models.training.gate.train import WEIGHTS_FILE as GATE_WEIGHTS
 from models.training.mask_file import write_mask
 from models.training.prepared import preprocessing_of
 from models.training.recipe import Recipe
-from models.training.run_folder import RunFolder
+from models.training.run_folder import DamagedRunError, RunFolder
 from models.training.split import Part
 from schemas.errors import PermanentError
 from schemas.estimates import HandImage
 from schemas.images import Sex
 from schemas.releases import (
     FORMAT_VERSION,
+    LEAST_INPUT,
     Averaging,
     Calibration,
     Gate,
@@ -131,6 +134,10 @@ def _unfit(run: _Run) -> str:
         (recipe.head.sex is SexMode.ONLY, "predicts the sex, and no age"),
         (recipe.images.fourier != "none", "reads spectra, whose heatmap would show no places"),
         (recipe.images.range == "header", "wants the bits stored, which serving does not look at"),
+        (
+            run.record["input_size"] < LEAST_INPUT,
+            f"was trained at less than {LEAST_INPUT} pixels, at which no hand can be read",
+        ),
     )
     return next((words for is_so, words in reasons if is_so), "")
 
@@ -151,10 +158,18 @@ def _recipe_of(record: dict[str, Any]) -> Recipe:
 
 
 def _halve(weights: Path, file: Path) -> None:
-    """Write weights in half precision: months move by 0.03, 0.1 at most (48 children)."""
+    """Write weights in half precision: months move by 0.03, 0.1 at most (48 children).
+
+    Raises:
+        DamagedRunError: the weights cannot be read.
+    """
+    try:
+        whole = load_file(weights)
+    except SafetensorError as error:
+        raise DamagedRunError(path=weights) from error
     halved = {
         name: value.to(torch.float16) if value.is_floating_point() else value
-        for name, value in load_file(weights).items()
+        for name, value in whole.items()
     }
     save_file(halved, file)
     file.chmod(0o644)
@@ -303,6 +318,16 @@ def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> P
     return draft
 
 
+@contextmanager
+def _nothing_half_written(folder: Path) -> Iterator[None]:
+    """Remove a folder where what is written into it does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def build_release(
     new: NewRelease,
     runs: Sequence[Path],
@@ -330,7 +355,26 @@ def build_release(
         RunMismatchError: the runs do not belong together.
         NoTrainingDataError: the data are not there.
     """
-    draft = draft_release(new, runs, cohort=cohort)
+    with _nothing_half_written(new.releases / f".{new.name}.part"):
+        draft = draft_release(new, runs, cohort=cohort)
+        finished = _calibrate_and_measure(
+            draft, cohort=cohort, cache=cache, progress=progress, dicom=dicom
+        )
+    final = new.releases / new.name
+    if (final / MANIFEST_FILE).exists():
+        shutil.rmtree(final)
+    draft.rename(final)
+    return finished
+
+
+def _calibrate_and_measure(
+    draft: Path,
+    *,
+    cohort: Cohort,
+    cache: Path | None,
+    progress: Progress,
+    dicom: DicomPath | None,
+) -> Manifest:
     ensemble = Ensemble(load_release(draft))
     manifest = ensemble.manifest
     interview = Interview(
@@ -341,9 +385,4 @@ def build_release(
         draft,
         manifest.model_copy(update={"calibration": _calibrate(interview), "phantom": known}),
     )
-    finished = evaluate(draft, cohort=cohort, cache=cache, progress=progress, dicom=dicom)
-    final = new.releases / new.name
-    if (final / MANIFEST_FILE).exists():
-        shutil.rmtree(final)
-    draft.rename(final)
-    return finished
+    return evaluate(draft, cohort=cohort, cache=cache, progress=progress, dicom=dicom)

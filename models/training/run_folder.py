@@ -46,6 +46,18 @@ class RunFolderError(PermanentError):
         super().__init__(f"{path} cannot be gone on with: {problem}. Nothing was trained. {mend}.")
 
 
+class DamagedRunError(PermanentError):
+    """A file of a run cannot be read."""
+
+    code = "train.damaged"
+
+    def __init__(self, *, path: Path) -> None:
+        super().__init__(
+            f"{path} is cut off or damaged. Nothing was written. Copy the run's folder again from "
+            "where it was trained, or train it anew under another name."
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
     """The files of one run; ``build_release`` gathers several of them."""
@@ -117,10 +129,17 @@ class RunFolder:
             self.path.rmdir()
 
     def read_record(self) -> dict[str, Any]:
-        """Return run.json; empty where there is none yet."""
+        """Return run.json; empty where there is none yet.
+
+        Raises:
+            DamagedRunError: it is no JSON.
+        """
         if not self.record.exists():
             return {}
-        record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+        try:
+            record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DamagedRunError(path=self.record) from error
         return record
 
     def read_training(self) -> TrainingRecord:

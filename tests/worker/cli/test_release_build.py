@@ -1,6 +1,7 @@
 """`boneage release build`: runs become a whole release, or a sentence that says why they cannot."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +116,39 @@ def test_a_folder_without_a_run_makes_no_release(
 
     assert code == 1
     assert f"{tmp_path} has no weights or no record" in said
+
+
+@pytest.mark.parametrize("file", ["member.safetensors", "run.json"])
+def test_a_run_that_is_cut_off_is_named_and_nothing_is_left(
+    file: str,
+    run: RunFolder,
+    cohort: Cohort,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    damaged, into = tmp_path / "run", tmp_path / "releases"
+    shutil.copytree(run.path, damaged)
+    whole = (damaged / file).read_bytes()
+    (damaged / file).write_bytes(whole[: len(whole) // 2])
+
+    code, _, said = ended(cohort, ["damaged", str(damaged), "--into", str(into)], capsys)
+
+    assert code == 1
+    assert f"{damaged / file} is cut off or damaged" in said
+    assert not into.exists() or not list(into.iterdir())
+
+
+def test_a_run_of_tiny_pictures_is_refused_in_words(
+    run: RunFolder, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "member.safetensors").touch()
+    record = run.read_record() | {"input_size": 32}
+    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+
+    code, _, said = ended(cohort, ["tiny", str(tmp_path)], capsys)
+
+    assert code == 1
+    assert "less than 64 pixels" in said
 
 
 @pytest.mark.parametrize(("recipe", "why"), UNFIT.items(), ids=list(UNFIT.values()))
