@@ -314,7 +314,7 @@ class Ensemble:
         placed = [place(one, index, picture=picture) for one, index in asked]
         fields = np.asarray(np.mean(placed, axis=0), dtype=np.float32)
         heatmap = Heatmap(
-            months=turned_back(fields, image.mending),
+            months=turned_back(picture.fields_as_it_lay(fields), image.mending),
             intercept_months=float(np.mean([one.intercepts[index] for one, index in asked])),
         )
         outline = outline_peak(heatmap.months, rows=rows, columns=columns)

@@ -12,6 +12,7 @@ from torch import Tensor
 from models.foreign_preprocessing import Frame, Grey, grey_levels, prepare
 from models.saliency import tissue_share
 from models.transforms import to_model_input, to_working_image
+from models.upright import turn_upright
 from schemas.releases import Averaging, Member, PreprocessingRule
 
 
@@ -72,13 +73,17 @@ class Picture:
     ) -> None:
         """``pixels``: ``(rows, columns)`` display values, bone bright, any range.
 
-        ``working``: their working image by this rule, where it was made before.
+        ``working``: their working image by this rule, where it was made before, as they lie.
+
+        Raises:
+            FlatImageError: the rule wants the hand upright, and the image is almost uniform.
         """
-        self._pixels = pixels
-        self.rows, self.columns = pixels.shape
+        self._upright = turn_upright(pixels, rule=rule) if rule.upright else None
+        self._pixels = pixels if self._upright is None else self._upright.pixels
+        self.rows, self.columns = self._pixels.shape
         self._rule = rule
         self._find_hand = find_hand
-        self._made = working
+        self._made = working if self._upright is None else None
 
     @cached_property
     def _working(self) -> NDArray[np.float32]:
@@ -90,6 +95,10 @@ class Picture:
     def tissue(self) -> NDArray[np.float32]:
         """How much of each field of a heatmap is tissue, ``(GRID, GRID)``."""
         return tissue_share(self._working)
+
+    def fields_as_it_lay(self, fields: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a map over what the members saw as one over the image that came."""
+        return fields if self._upright is None else self._upright.fields_of_source(fields)
 
     @cached_property
     def _grey(self) -> Grey:

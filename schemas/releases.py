@@ -26,6 +26,9 @@ class PreprocessingRule(_Strict):
     hand_tone: float | None = Field(
         default=None, gt=0.2, lt=0.9, exclude_if=lambda value: value is None
     )
+    #: the hand is turned upright, and broad borders are cut off, first; False, and then not written
+    #: down: as it lies
+    upright: bool = Field(default=False, exclude_if=lambda value: not value)
 
     def with_tone(self, hand_tone: float) -> "PreprocessingRule":
         """Return the rule with another tone of the hand, checked."""

@@ -23,7 +23,7 @@ from schemas.estimates import HandImage
 from schemas.releases import HeatmapMeasures, PreprocessingRule
 
 #: children whose heatmaps are made for the measures
-HEATMAP_CHILDREN = 32
+HEATMAP_CHILDREN = 128
 #: children for the comparisons that need a second heatmap
 COMPARED_CHILDREN = 8
 #: side of the grid that months and masks are compared on, pixels

@@ -12,6 +12,9 @@ _UNKNOWN = "not written down"
 INSIDE_AIM = 0.95
 #: rank correlation with randomised weights from which the card says what that means
 PLACE_SHOWS = 0.5
+#: what the card says of a release that reads hands upright
+_UPRIGHT = " turned until the hand's edges\nlie upright in the middle, without flat borders,"
+
 _CARD = """\
 # {name}, version {version}
 
@@ -21,8 +24,8 @@ _CARD = """\
 
 ## What it is
 
-{member_count} network(s) look at the same picture, squashed to {working} by {working} pixels and
-scaled between the percentiles {low} and {high} of the exposed area{tone}.
+{member_count} network(s) look at the same picture,{upright} squashed to {working} by {working}
+pixels and scaled between the percentiles {low} and {high} of the exposed area{tone}.
 Each gives months; the estimate is their mean. They are told the patient's sex. "views" are what a
 network's months are averaged over: "mirror" is the picture and its mirror image. A recipe
 (`models/recipes`) with `warm_start` went on from another member: such members err alike more than
@@ -251,6 +254,7 @@ def format_card(manifest: Manifest) -> str:
         member_count=len(manifest.members),
         working=manifest.preprocessing.working_size,
         low=f"{clip:g}",
+        upright=_UPRIGHT if manifest.preprocessing.upright else "",
         tone="" if tone is None else f", the median of the hand brought to {tone:g} by a power",
         high=f"{100 - clip:g}",
         members=_format_members(manifest),

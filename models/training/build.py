@@ -283,6 +283,7 @@ class NewRelease:
     mask_network: Path | None = None  #: checkpoint; finds the hand for runs trained with masks
     averaging: Averaging = Averaging.MIRROR
     hand_tone: float | None = None  #: as in ``PreprocessingRule``; members are not trained with it
+    upright: bool = False  #: as in ``PreprocessingRule``; members are not trained with it
     releases: Path = RELEASES  #: where the folder is put
 
 
@@ -296,6 +297,7 @@ def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> P
     read = _read_runs(runs, cohort, has_mask=new.mask_network is not None)
     trained = PreprocessingRule.model_validate(read[0].record["preprocessing"])
     rule = trained if new.hand_tone is None else trained.with_tone(new.hand_tone)
+    rule = rule.model_copy(update={"upright": rule.upright or new.upright})
     draft = new.releases / f".{new.name}.part"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

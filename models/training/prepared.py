@@ -30,6 +30,7 @@ from models.transforms import (
     resize_unit_range,
     to_working_image,
 )
+from models.upright import turn_upright
 from schemas.releases import MemberPreprocessing, PreprocessingRule
 
 #: told how many images are done, and how many there are
@@ -81,8 +82,10 @@ class Preparation:
     def unit(self, stored: StoredImage, image_id: str, *, size: int) -> NDArray[np.float32]:
         """Return one picture, ``(size, size)`` 0.0 to 1.0."""
         if self.member_rule is None:
-            working = to_working_image(stored, rule=self.rule)
-            return resize_unit_range(working, size=size)
+            pixels = np.asarray(stored, dtype=np.float32)
+            if self.rule.upright:
+                pixels = turn_upright(pixels, rule=self.rule).pixels
+            return resize_unit_range(to_working_image(pixels, rule=self.rule), size=size)
         hand = None
         if self.member_rule.use_mask:
             # which of several masks is taken follows from seed and image, so a run can be repeated

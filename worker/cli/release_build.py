@@ -38,6 +38,12 @@ def build(
             "network sees it. Default: read it as it comes.",
         ),
     ] = None,
+    upright: Annotated[
+        bool,
+        typer.Option(
+            "--upright", help="Turn a leaning hand upright, and cut broad borders off, first."
+        ),
+    ] = False,
     into: Annotated[
         Path | None,
         typer.Option("--into", metavar="DIR", help="Where it is put. Default: the releases here."),
@@ -87,6 +93,7 @@ def build(
                 mask_network=mask_network,
                 averaging=Averaging(averaging),
                 hand_tone=hand_tone,
+                upright=upright,
                 releases=into or RELEASES,
             ),
             runs,
