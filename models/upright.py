@@ -27,6 +27,8 @@ WINDOW = 0.15
 MOST_DEGREES = 45.0
 #: a line counts as constant where it varies by less than this share of the whole range
 CONSTANT = 1e-3
+#: air that stays on each side, share of what is left: fingertips are hardly brighter than air
+MARGIN = 0.02
 _AIR_PERCENTILE = 2.0
 _TINY = 1e-12
 
@@ -133,14 +135,16 @@ def _without_border(
     """Return the picture without the flat lines along its sides.
 
     What is constant goes first: beside the padding of an archive, far below all air, a line through
-    the tips of fingers would count as flat.
+    the tips of fingers would count as flat. Round what is left some air stays.
     """
-    for tolerance in (CONSTANT, rule.border_tolerance):
+    for tolerance, margin in ((CONSTANT, 0.0), (rule.border_tolerance, MARGIN)):
         small, shrinking = _shrunk(pixels, side=SIDE)
         inside = find_exposed_area(small, tolerance=tolerance)
         shown = (np.asarray(inside.any(axis=1)), np.asarray(inside.any(axis=0)))
         (top, bottom), (left, right) = (
-            _kept(shown[axis], pixels.shape[axis], scale=float(shrinking[1 - axis, 1 - axis]))
+            _kept(
+                shown[axis], pixels.shape[axis], scale=shrinking[1 - axis, 1 - axis], margin=margin
+            )
             for axis in (0, 1)
         )
         pixels = pixels[top:bottom, left:right]
@@ -148,19 +152,23 @@ def _without_border(
     return pixels, matrix
 
 
-def _kept(lines: NDArray[np.generic], count: int, *, scale: float) -> tuple[int, int]:
+def _kept(
+    lines: NDArray[np.generic], count: int, *, scale: float, margin: float
+) -> tuple[int, int]:
     """Return the first line that is kept and the first after the last, of ``count``.
 
     Args:
         lines: which lines of the small picture are kept.
         count: lines of the picture itself.
         scale: lines of the small picture for one of it.
+        margin: share of what is kept that is kept beyond it.
     """
     first, last = int(np.flatnonzero(lines)[0]), int(np.flatnonzero(lines)[-1])
     # a line of the small picture that the border's edge runs through holds some of the border
     begin = 0 if first == 0 else int(np.ceil((first + 1) / scale))
     end = count if last == lines.size - 1 else int(last / scale)
-    return begin, end
+    beyond = round(margin * (end - begin))
+    return max(0, begin - beyond), min(count, end + beyond)
 
 
 def _turned(pixels: Pixels, matrix: Matrix, degrees: float) -> tuple[Pixels, Matrix]:
