@@ -1,5 +1,7 @@
 """Display values to network input, in small pure steps; the same code trains and serves.
 
+A rule may have the hand turned upright first (``models.upright``).
+
 The order is ``squash → find_exposed_area → to_unit_range → (to_hand_tone →) resize_unit_range →
 normalise``. The constants come from the release (``schemas.releases.PreprocessingRule``), never
 from a setting.
