@@ -68,7 +68,11 @@ def grey_levels(pixels: NDArray[np.float32]) -> Grey:
 
 
 def subtract(grey: Grey, subtraction: Subtraction) -> Grey:
-    """Return the picture less one grey level, not below 0."""
+    """Return the picture less one whole grey level, not below 0.
+
+    The level is rounded once, as OpenCV's saturating subtraction does it. To round each difference
+    instead would make pairs of grey levels the same wherever the level ends in one half.
+    """
     if subtraction is Subtraction.NONE:
         return grey
     if subtraction is Subtraction.MEAN:
@@ -76,7 +80,8 @@ def subtract(grey: Grey, subtraction: Subtraction) -> Grey:
     else:
         above = grey[grey > 0]
         level = float(np.percentile(above, _PERCENTILE)) if above.size else 0.0
-    return np.asarray(np.rint(np.clip(grey - level, 0.0, _WHITE)), dtype=np.uint8)
+    less = grey.astype(np.int16) - round(level)
+    return np.asarray(np.maximum(less, 0), dtype=np.uint8)
 
 
 def cut_out(grey: Grey, *, top: int, left: int, height: int, width: int) -> Grey:

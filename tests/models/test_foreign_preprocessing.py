@@ -53,6 +53,15 @@ def test_the_mean_is_taken_off_and_nothing_falls_below_black() -> None:
     assert subtract(grey, Subtraction.MEAN).tolist() == [[0, 0], [100, 0]]
 
 
+def test_a_level_that_ends_in_a_half_keeps_grey_levels_apart_as_opencv_does() -> None:
+    grey = np.array([[9, 10, 11, 12]], dtype=np.uint8)  # their mean is 10.5
+
+    less = subtract(grey, Subtraction.MEAN)
+
+    np.testing.assert_array_equal(less, cv2.subtract(grey, 10.5))
+    assert less.tolist() == [[0, 0, 1, 2]]
+
+
 def test_local_equalisation_works_on_eight_by_eight_tiles_with_its_clip() -> None:
     grey = np.clip(drawn_hand(128, 128), 0, 255).astype(np.uint8)
 
