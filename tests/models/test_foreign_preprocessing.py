@@ -58,7 +58,7 @@ def test_a_level_that_ends_in_a_half_keeps_grey_levels_apart_as_opencv_does() ->
 
     less = subtract(grey, Subtraction.MEAN)
 
-    np.testing.assert_array_equal(less, cv2.subtract(grey, 10.5))
+    np.testing.assert_array_equal(less, cv2.subtract(grey, np.array([10.5])))
     assert less.tolist() == [[0, 0, 1, 2]]
 
 
