@@ -59,7 +59,8 @@ async def read_form(request: Request, *, limit_megabytes: int, known: Collection
     try:
         with anyio.fail_after(_UPLOAD_SECONDS):
             parts = await parser.parse()
-    except (MultiPartException, FormParserError, ClientDisconnect, UnicodeError):
+    except (MultiPartException, FormParserError, ClientDisconnect, UnicodeError, KeyError):
+        # KeyError: there is no Content-Type, or no boundary in it
         body.require_modest()
         raise MalformedRequestError(
             problem="the request is no multipart form with one file",

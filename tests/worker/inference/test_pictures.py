@@ -86,6 +86,24 @@ def test_a_coloured_picture_is_refused(tmp_path: Path) -> None:
     assert refusal_of(tmp_path / "tree.png") is RefusalReason.UNSUPPORTED_IMAGE
 
 
+def test_a_grey_picture_that_was_saved_as_colours_with_loss_is_read(tmp_path: Path) -> None:
+    pixels = hand_pixels(bits=8, rows=101, columns=77)
+    path = tmp_path / "hand.webp"
+    cv2.imwrite(str(path), cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), [cv2.IMWRITE_WEBP_QUALITY, 90])
+
+    assert np.abs(read_picture(path).astype(int) - pixels).mean() < 2
+
+
+def test_only_a_tint_that_nobody_could_see_is_taken_for_grey(tmp_path: Path) -> None:
+    tinted = np.full((20, 20, 3), 100, dtype=np.uint8)
+    for tint in (2, 3):
+        tinted[10, 10, 2] = 100 + tint
+        cv2.imwrite(str(tmp_path / f"{tint}.png"), tinted)
+
+    assert (read_picture(tmp_path / "2.png") == 100).all()
+    assert refusal_of(tmp_path / "3.png") is RefusalReason.UNSUPPORTED_IMAGE
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture"])
 def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
