@@ -22,8 +22,9 @@ from models.phantom import digest_of_pixels, draw_phantom
 from models.release.load import load_release
 from models.release.manifest import MANIFEST_FILE, RELEASES, digest_of_file
 from models.release.write import write_manifest
-from models.training.annotations import digest_of_annotations
+from models.training.annotations import Annotation, digest_of_annotations
 from models.training.cohort import Cohort
+from models.training.data import select_children
 from models.training.gate.train import RECORD_FILE as GATE_RECORD
 from models.training.gate.train import WEIGHTS_FILE as GATE_WEIGHTS
 from models.training.mask_file import write_mask
@@ -218,10 +219,15 @@ def _write_gate(folder: Path, run: Path) -> Gate:
 
 
 def _draft(
-    name: str, version: str, members: Sequence[Member], *, cohort: Cohort, rule: PreprocessingRule
+    name: str,
+    version: str,
+    members: Sequence[Member],
+    *,
+    training: Sequence[Annotation],
+    cohort: Cohort,
+    rule: PreprocessingRule,
 ) -> Manifest:
     """Return the manifest before anything was measured with it."""
-    training = cohort.select(Part.TRAIN)
     ages = [one.age_months for one in training]
     girls = sum(one.sex is Sex.FEMALE for one in training)
     unknown = IntervalGroup(sex="*", half_width_months=0.0, n=0)
@@ -305,6 +311,7 @@ def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> P
         new.name,
         new.version,
         [_write_member(draft, run, new.averaging) for run in read],
+        training=select_children(_recipe_of(read[0].record), cohort, Part.TRAIN),
         cohort=cohort,
         rule=rule,
     )

@@ -66,6 +66,16 @@ class Radiographs(Dataset[Example]):
         return self._how.to_input(unit), sex, torch.tensor(one.age_months, dtype=torch.float32)
 
 
+def select_children(recipe: Recipe, cohort: Cohort, part: Part) -> list[Annotation]:
+    """Return the images of one part that a recipe trains or validates with.
+
+    Raises:
+        NoTrainingDataError: the data are not there.
+    """
+    chosen = cohort.select(part, folders=recipe.images.folders)
+    return chosen[: recipe.images.children or None]
+
+
 def balanced_weights(ages: Sequence[float]) -> list[float]:
     """Return a weight for each child, the same sum in each age bin that has any."""
     bins = np.searchsorted(AGE_BINS, ages, side="right")
@@ -98,10 +108,8 @@ class RadiographModule(lightning.LightningDataModule):
         self._cache = cache
         self._progress = progress
         self._how = Preparation.of(recipe, cohort)
-        most = recipe.images.children or None
-        folders = recipe.images.folders
-        self.training = cohort.select(Part.TRAIN, folders=folders)[:most]
-        self.validation = cohort.select(Part.VALIDATE, folders=folders)[:most]
+        self.training = select_children(recipe, cohort, Part.TRAIN)
+        self.validation = select_children(recipe, cohort, Part.VALIDATE)
 
     @property
     def age_mean_months(self) -> float:

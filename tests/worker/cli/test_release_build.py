@@ -81,6 +81,23 @@ def test_a_release_built_from_runs_is_complete_and_measured(
     assert f"| tiny | {story.hardware} | {story.hours:.1f} | 64 px: " in card
 
 
+def test_a_release_of_a_short_run_says_how_many_children_it_saw_and_reads_them_upright(
+    cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [*QUICK, "images.children=12"]
+    run = train(write_recipe(tmp_path), overrides, cohort=cohort, runs=tmp_path, progress=False)
+    arguments = ["short", str(run.path), "--into", str(tmp_path), "--averaging", "none"]
+
+    code, _, _ = ended(cohort, [*arguments, "--upright"], capsys)
+
+    assert code == 0
+    manifest, _ = read_manifest(tmp_path / "short")
+    assert manifest.training_data.startswith("12 children")
+    assert manifest.training_data_sha256 == run.read_record()["training_data_sha256"]
+    assert manifest.preprocessing.upright
+    assert "turned until the hand" in (tmp_path / "short" / "card.md").read_text(encoding="utf-8")
+
+
 def test_a_release_that_is_there_is_not_replaced_unasked(
     run: RunFolder, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
