@@ -1,6 +1,7 @@
 """The short form of the fault campaigns; the long one is ``make faults``."""
 
 import json
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from schemas.tables import JobEventRow
 from tests.campaigns.faults import clocks, disk, invariants, kill, peers, restore
 from tests.campaigns.faults.__main__ import CAMPAIGNS, main
 from tests.campaigns.faults.findings import Findings, Order, table
-from tests.campaigns.faults.points import NAMES, POINTS, POWER
+from tests.campaigns.faults.points import NAMES, POINTS, POWER, Point
 from tests.campaigns.faults.sending import SUCCESS, Film, Image, Traffic
 from tests.worker.queue.makers import arrival, claimed, send_all, settled
 from tests.worker.queue.many import finish, now, queue_at
@@ -32,6 +33,11 @@ def silent(_line: str) -> None:
 
 def failures(findings: Findings) -> list[str]:
     return [each.found for each in findings.failures]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
+def test_every_point_is_a_call_that_is_there(point: Point) -> None:
+    assert callable(pkgutil.resolve_name(point.where))
 
 
 @pytest.mark.slow

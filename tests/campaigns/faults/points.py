@@ -84,7 +84,7 @@ POINTS = (
     ),
     Point(name="infer.claimed", where=f"{_JOBS}:JobQueue.claim", counts=_gave_something),
     Point(name="infer.estimated", where="worker.inference.worker:write_result", is_before=True),
-    Point(name="infer.one_file_written", where="worker.inference.results:write_durably"),
+    Point(name="infer.one_file_written", where="worker.files:_write_whole"),
     Point(name="infer.files_written", where="worker.inference.worker:write_result"),
     Point(name="infer.result_not_committed", where="worker.queue.endings:add_results"),
     Point(name="infer.settled", where=f"{_JOBS}:JobQueue.settle"),
