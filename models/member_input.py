@@ -74,9 +74,6 @@ class Picture:
         """``pixels``: ``(rows, columns)`` display values, bone bright, any range.
 
         ``working``: their working image by this rule, where it was made before, as they lie.
-
-        Raises:
-            FlatImageError: the rule wants the hand upright, and the image is almost uniform.
         """
         self._upright = turn_upright(pixels, rule=rule) if rule.upright else None
         self._pixels = pixels if self._upright is None else self._upright.pixels

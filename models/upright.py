@@ -29,6 +29,8 @@ MOST_DEGREES = 45.0
 CONSTANT = 1e-3
 #: air that stays on each side, share of what is left: fingertips are hardly brighter than air
 MARGIN = 0.02
+#: pixels; where less would be left there is no field to tell from a border: left as it is
+LEAST_SIDE = 16
 _AIR_PERCENTILE = 2.0
 _TINY = 1e-12
 
@@ -79,15 +81,13 @@ def turn_upright(pixels: Pixels, *, rule: PreprocessingRule) -> UprightPicture:
     Args:
         pixels: ``(rows, columns)`` display values, bone bright, fingers up.
         rule: the release's.
-
-    Raises:
-        FlatImageError: the image is almost uniform.
     """
     shrunk, matrix = _shrunk(pixels, side=2 * rule.working_size)
     field, matrix = _without_border(shrunk, matrix, rule)
     degrees = lean_of(field)
     if abs(degrees) <= MOST_DEGREES:
-        field, matrix = _turned(field, matrix, degrees)
+        field, turn = turned_whole(field, degrees=degrees)
+        matrix = turn @ matrix
         field, matrix = _without_border(field, matrix, rule)
     return UprightPicture(
         pixels=np.ascontiguousarray(field), matrix=matrix, source_shape=pixels.shape
@@ -147,6 +147,8 @@ def _without_border(
             )
             for axis in (0, 1)
         )
+        if min(bottom - top, right - left) < LEAST_SIDE:
+            break
         pixels = pixels[top:bottom, left:right]
         matrix = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]]) @ matrix
     return pixels, matrix
@@ -171,8 +173,12 @@ def _kept(
     return max(0, begin - beyond), min(count, end + beyond)
 
 
-def _turned(pixels: Pixels, matrix: Matrix, degrees: float) -> tuple[Pixels, Matrix]:
-    """Return the picture turned clockwise about its middle, on a field that holds all of it."""
+def turned_whole(pixels: Pixels, *, degrees: float) -> tuple[Pixels, Matrix]:
+    """Return the picture turned clockwise on a field that holds all of it, air around it.
+
+    Returns:
+        The picture, and the 3 by 3 matrix from the edges of its pixels to those of the new ones.
+    """
     rows, columns = pixels.shape
     angle = np.deg2rad(degrees)
     cosine, sine = np.cos(angle), np.sin(angle)
@@ -187,7 +193,7 @@ def _turned(pixels: Pixels, matrix: Matrix, degrees: float) -> tuple[Pixels, Mat
         flags=cv2.INTER_LINEAR,
         borderValue=[float(np.percentile(pixels, _AIR_PERCENTILE))],
     )
-    return np.asarray(turned, dtype=np.float32), turn @ matrix
+    return np.asarray(turned, dtype=np.float32), turn
 
 
 def _between_middles(matrix: Matrix) -> Matrix:

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.upright import turned_whole
+
 Variant = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 WHITE = 255.0  #: brightest value of the test images
@@ -62,17 +64,8 @@ def _contrasted(pixels: NDArray[np.float32], *, factor: float) -> NDArray[np.flo
 
 def rotated(pixels: NDArray[np.float32], *, degrees: float) -> NDArray[np.float32]:
     """Return the image turned about its middle on a field that holds all of it, air around it."""
-    rows, columns = pixels.shape
-    matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), degrees, 1.0)
-    cosine, sine = abs(matrix[0, 0]), abs(matrix[0, 1])
-    width = round(rows * sine + columns * cosine)
-    height = round(rows * cosine + columns * sine)
-    matrix[:, 2] += (width - columns) / 2, (height - rows) / 2
-    air = float(np.percentile(pixels, 2))
-    turned = cv2.warpAffine(
-        pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=[air]
-    )
-    return np.asarray(turned, dtype=np.float32)
+    turned, _ = turned_whole(pixels, degrees=-degrees)
+    return turned
 
 
 def turned_in_place(pixels: NDArray[np.float32], *, degrees: float) -> NDArray[np.float32]:

@@ -91,7 +91,7 @@ def _place(unit: Unit, options: Augmentation, random: np.random.Generator) -> Un
     stretch = 1 + random.uniform(-options.stretch, options.stretch)
     slant = np.tan(np.deg2rad(random.uniform(-options.shear_degrees, options.shear_degrees)))
     mirror = -1.0 if random.random() < options.flip else 1.0
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = _turn(angle)
     shear = np.array([[1.0, slant], [0.0, 1.0]])
     matrix = turn @ shear @ np.diag([mirror * zoom * stretch, zoom / stretch])
     move = random.uniform(-options.shift, options.shift, size=2) * unit.shape[0]
@@ -109,12 +109,16 @@ def _show_on_wider_field(unit: Unit, options: Augmentation, random: np.random.Ge
     is_turned = random.random() < _TURNED
     angle = np.deg2rad(random.uniform(-options.field_degrees, options.field_degrees) * is_turned)
     border = random.uniform(0.0, options.field_border) * (not is_turned)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = _turn(angle)
     field = np.abs(turn) @ sides + 2 * border * sides.min()
     mirror = -1.0 if random.random() < options.flip else 1.0
     matrix = np.diag(1 / field) @ turn @ np.diag([mirror * sides[0], sides[1]])
     outside = float(random.choice([0.0, 0.0, 0.0, 1.0])) if border else 0.0
     return _warped(unit, matrix, move=np.zeros(2), outside=outside)
+
+
+def _turn(angle: float) -> NDArray[np.float64]:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def _warped(
@@ -144,7 +148,7 @@ def _uniform_operation(unit: Unit, random: np.random.Generator) -> Unit:
     if name == "flip":
         return np.ascontiguousarray(unit[:, ::-1])
     angle = np.deg2rad(magnitude) if name == "rotate" else 0.0
-    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = _turn(angle)
     matrix += np.array(
         [[0.0, magnitude * (name == "shear_x")], [magnitude * (name == "shear_y"), 0.0]]
     )

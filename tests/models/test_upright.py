@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.variants import rotated
-from models.transforms import DEFAULT_RULE
+from models.transforms import DEFAULT_RULE, FlatImageError, to_working_image
 from models.upright import lean_of, turn_upright
 from tests.models.builders import drawn_hand
 
@@ -90,3 +90,11 @@ def test_what_has_no_upright_axis_is_left_as_it_lies() -> None:
 
     assert turn_upright(lying, rule=DEFAULT_RULE).pixels.shape[0] < lying.shape[1]
     assert abs(lean_of(turn_upright(lying, rule=DEFAULT_RULE).pixels)) > 45
+
+
+def test_what_is_almost_uniform_is_said_to_be_flat_and_nothing_else_goes_wrong() -> None:
+    rule = DEFAULT_RULE.model_copy(update={"upright": True})
+    flat = np.zeros((400, 300), dtype=np.float32)
+
+    with pytest.raises(FlatImageError):
+        to_working_image(turn_upright(flat, rule=rule).pixels, rule=rule)
