@@ -55,6 +55,7 @@ class Augmentation(BaseModel):
     gamma_from: float = 0.5
     gamma_to: float = 2.0
     gamma: float = 0.4  #: share with gamma changed
+    window: float = 0.0  #: share shown through a narrower window, instead of a change of gamma
     clahe: float = 0.0  #: share equalised on 8 by 8 tiles, instead of a change of gamma
     clahe_clip: float = 3.0
     sharpen: float = 0.0  #: share sharpened
@@ -67,6 +68,10 @@ _SHRUNK = 10 / 12  #: boneAge_predict pads 500 pixels by 50 on each side
 #: width over height of a radiograph before it was squashed: most of the native images
 _NARROWEST, _BROADEST = 0.7, 1.0
 _TURNED = 0.6  #: share of wider fields that hold a turned image; the others have a border
+#: of a narrower window: how far up its lower and how far down its upper end may lie, shares of the
+#: range; the share of windows that are sigmoid, and those' width beside that of the linear one
+_LOWER_END, _UPPER_END = 0.35, 0.2
+_SIGMOID, _SIGMOID_WIDTH = 0.5, (0.5, 1.0)
 
 
 def augment(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
@@ -161,6 +166,8 @@ def _shade(unit: Unit, options: Augmentation, random: np.random.Generator) -> Un
         equalise = cv2.createCLAHE(clipLimit=options.clahe_clip, tileGridSize=(8, 8))
         grey = np.rint(unit * _WHITE).astype(np.uint8)
         unit = np.asarray(equalise.apply(grey), dtype=np.float32) / np.float32(_WHITE)
+    elif options.window and random.random() < options.window:
+        unit = _through_window(unit, random)
     elif random.random() < options.gamma:
         exponent = np.exp(random.uniform(np.log(options.gamma_from), np.log(options.gamma_to)))
         unit = np.power(unit, np.float32(exponent))
@@ -169,6 +176,22 @@ def _shade(unit: Unit, options: Augmentation, random: np.random.Generator) -> Un
         lift = random.uniform(-options.brightness, options.brightness)
         unit = np.clip((unit - 0.5) * gain + 0.5 + lift, 0.0, 1.0)
     return unit.astype(np.float32, copy=False)
+
+
+def _through_window(unit: Unit, random: np.random.Generator) -> Unit:
+    """Return the image through a linear or a sigmoid VOI LUT function of PS3.3 C.11.2.1.
+
+    What lies beyond a linear window is lost, as where soft tissue was cut off to black.
+    """
+    low = random.uniform(0.0, _LOWER_END)
+    high = 1.0 - random.uniform(0.0, _UPPER_END)
+    if random.random() >= _SIGMOID:
+        return np.asarray(np.clip((unit - low) / (high - low), 0.0, 1.0), dtype=np.float32)
+    width = (high - low) * random.uniform(*_SIGMOID_WIDTH)
+    ends = np.array([0.0, 1.0])
+    dark, bright = 1 / (1 + np.exp(-4 * (ends - (low + high) / 2) / width))
+    curve = 1 / (1 + np.exp(-4 * (unit - (low + high) / 2) / width))
+    return np.asarray(np.clip((curve - dark) / (bright - dark), 0.0, 1.0), dtype=np.float32)
 
 
 def _sharpen(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
