@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.training.augmentation import Augmentation
 from models.transforms import DEFAULT_RULE
@@ -126,6 +126,12 @@ class Recipe(_Section):
     #: how the picture is made; None: as releases of ours make it, by ``rule``
     preprocessing: MemberPreprocessing | None = None
     rule: PreprocessingRule = DEFAULT_RULE
+
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _rest_of_rule(cls, rule: object) -> object:
+        """Return the rule with the usual value of every key that the recipe leaves out."""
+        return DEFAULT_RULE.model_dump() | rule if isinstance(rule, dict) else rule
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":

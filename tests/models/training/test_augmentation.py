@@ -115,6 +115,6 @@ def test_a_narrower_window_keeps_the_order_of_tones_and_loses_the_darkest() -> N
     options = UNCHANGED.model_copy(update={"window": 1.0})
     shown = [augment(ramp, options, np.random.default_rng(seed))[0] for seed in range(20)]
     assert all((np.diff(tones) >= 0).all() for tones in shown)
-    assert all(tones[0] == 0 and tones[-1] == 1 for tones in shown)
+    assert all(tones[0] < 1e-6 and tones[-1] > 1 - 1e-6 for tones in shown)
     assert max(int((tones == 0).sum()) for tones in shown) > 64 // 5
     assert any(((tones > 0) & (tones < 1)).sum() > 60 for tones in shown)  # a sigmoid cuts nothing

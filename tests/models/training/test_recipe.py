@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from models.training.recipe_file import RECIPES, RecipeError, read_recipe
+from models.transforms import DEFAULT_RULE
 
 
 def written_recipe(folder: Path, text: str = "") -> Path:
@@ -38,6 +39,12 @@ def test_an_unknown_key_is_an_error_that_names_it(tmp_path: Path) -> None:
 def test_an_unknown_key_inside_a_table_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="flop"):
         read_recipe(written_recipe(tmp_path, "[augmentation]\nflop = 0.5\n"))
+
+
+def test_a_rule_keeps_its_usual_values_where_a_recipe_says_one_of_them(tmp_path: Path) -> None:
+    recipe = read_recipe(written_recipe(tmp_path, "[rule]\nupright = true\n"))
+
+    assert recipe.rule == DEFAULT_RULE.model_copy(update={"upright": True})
 
 
 def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
