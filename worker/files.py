@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from worker.direct import STEP_BYTES, DirectFile
+
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` so that it is there, whole, after a power cut.
@@ -31,28 +33,45 @@ def write_all_durably(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _write_whole(path: Path, content: bytes) -> None:
     """Write, flush and rename a file; its name is not flushed yet."""
-    handle, beside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    beside = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)  # noqa: PTH105 - the pair of os.fsync, on purpose
+        _fill(handle, content)
+        _flush_and_rename(beside, path)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
+
+
+def _fill(handle: int, content: bytes) -> None:
+    """Write a file through the cache of the kernel, a large one past it, and close it."""
+    if len(content) < STEP_BYTES:
+        with os.fdopen(handle, "wb") as small:
+            small.write(content)
+        return
+    file = DirectFile(os.fdopen(handle, "wb", buffering=0))
+    try:
+        file.write(content)
+    except BaseException:
+        file.abandon()
+        raise
+    file.close()
 
 
 def keep_durably(beside: Path, path: Path) -> None:
     """Flush the finished file ``beside`` and rename it to ``path`` on the same file system."""
     make_folder_durably(path.parent)
+    _flush_and_rename(beside, path)
+    sync_folder(path.parent)
+
+
+def _flush_and_rename(beside: Path, path: Path) -> None:
     handle = os.open(beside, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
     os.replace(beside, path)  # noqa: PTH105 - the pair of os.fsync, on purpose
-    sync_folder(path.parent)
 
 
 def make_folder_durably(folder: Path) -> None:

@@ -18,8 +18,8 @@ from typing import Self
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from schemas.config import StorageSection
+from worker.direct import DirectFile
 from worker.files import keep_durably, make_folder_durably, sync_folder
-from worker.listener.direct import DirectFile
 from worker.listener.errors import (
     NoRoomError,
     SpoolWriteError,
@@ -137,7 +137,9 @@ class IncomingFile:
         self._file: DirectFile | None = None
         self._drain: memoryview | None = None
         try:
-            self._file = DirectFile(path, head=head, on_step=self._sha256.update)
+            self._file = DirectFile(
+                path.open("xb", buffering=0), head=head, on_step=self._sha256.update
+            )
         except OSError as error:
             self._give_up(SpoolWriteError(errno=error.errno))
 

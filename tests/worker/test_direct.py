@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from worker.listener import direct
-from worker.listener.direct import STEP_BYTES, DirectFile
+from worker import direct
+from worker.direct import STEP_BYTES, DirectFile
 
 BLOCK = 4096
 
 
 def write(path: Path, content: bytes, *, step: int) -> None:
     shown = bytearray()
-    file = DirectFile(path, head=b"head", on_step=shown.extend)
+    file = DirectFile(path.open("xb", buffering=0), head=b"head", on_step=shown.extend)
     left = memoryview(content)
     while left:
         count = min(len(file.room), len(left), step)
@@ -62,15 +62,17 @@ def test_a_disk_with_longer_blocks_is_written_through_the_cache(
 
 
 def test_a_file_that_was_closed_by_another_thread_is_not_written_any_more(tmp_path: Path) -> None:
-    file = DirectFile(tmp_path / "file", on_step=bytes)
+    file = DirectFile((tmp_path / "file").open("xb", buffering=0))
     file.abandon()
     file.advance(len(file.room))
     file.close()
     assert (tmp_path / "file").read_bytes() == b""
 
 
-def test_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"first")
-    with pytest.raises(FileExistsError):
-        DirectFile(tmp_path / "file", on_step=bytes)
-    assert (tmp_path / "file").read_bytes() == b"first"
+@pytest.mark.parametrize("size", [0, 1, STEP_BYTES, 3 * STEP_BYTES + 4097])
+def test_a_content_is_written_whole_in_one_go(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    file = DirectFile((tmp_path / "file").open("xb", buffering=0))
+    file.write(content)
+    file.close()
+    assert (tmp_path / "file").read_bytes() == content

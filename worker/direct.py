@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from io import FileIO
 from typing import Final
 
 #: one write to the disk; as much memory as an object takes while it arrives
@@ -29,19 +29,15 @@ class DirectFile:
     """
 
     def __init__(
-        self, path: Path, *, head: bytes = b"", on_step: Callable[[memoryview], object]
+        self, file: FileIO, *, head: bytes = b"", on_step: Callable[[memoryview], object] = len
     ) -> None:
-        """Make the file; what comes behind its ``head`` is shown to ``on_step`` as well.
-
-        Raises:
-            OSError: it is there already, or cannot be made.
-        """
+        """Take an empty file; what comes behind its ``head`` is shown to ``on_step`` as well."""
         self._lock = threading.Lock()
         self._buffer = memoryview(mmap.mmap(-1, STEP_BYTES, flags=_MEMORY))
         self._buffer[: len(head)] = head
         self._filled = self._shown = len(head)
         self._on_step = on_step
-        self._file = path.open("xb", buffering=0)
+        self._file = file
         self._is_direct = False
         self._switch(is_direct=True)
 
@@ -62,6 +58,20 @@ class DirectFile:
             with self._lock:
                 self._write(self._buffer)
             self._filled = self._shown = 0
+
+    def write(self, content: bytes) -> None:
+        """Take all of ``content`` into the file.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        left = memoryview(content)
+        while left:
+            room = self.room
+            count = min(len(room), len(left))
+            room[:count] = left[:count]
+            self.advance(count)
+            left = left[count:]
 
     def close(self) -> None:
         """Write the rest and close the file; it is not flushed to the disk yet.
