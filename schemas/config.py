@@ -195,7 +195,7 @@ class InferenceSection(_Section):
     deadline_seconds: int = Field(default=900, ge=10, le=86400)
     attempts: int = Field(default=5, ge=1, le=20)
     first_retry_seconds: float = Field(default=5, gt=0, le=3600)
-    poll_seconds: float = Field(default=0.2, gt=0, le=60)
+    poll_seconds: float = Field(default=0.05, gt=0, le=60)
 
 
 class RefusalObjects(StrEnum):
@@ -222,7 +222,7 @@ class DeliverySection(_Section):
     give_up_after_days: float = Field(default=7, gt=0, le=60)
     connect_timeout_seconds: float = Field(default=10, gt=0, le=300)
     commitment_timeout_seconds: float = Field(default=1800, ge=1, le=86400)
-    poll_seconds: float = Field(default=0.2, gt=0, le=60)
+    poll_seconds: float = Field(default=0.05, gt=0, le=60)
 
 
 class ScheduleSection(_Section):

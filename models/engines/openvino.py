@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ class Explained:
 
 
 class OpenVinoMember:
-    """One member, compiled for a number of views of one image, which its threads share out."""
+    """One member, compiled for a number of views of one image."""
 
     def __init__(
         self, network: AgeNetwork, *, empty: Tensor, size: int, views: int, threads: int
@@ -52,12 +51,11 @@ class OpenVinoMember:
         features = record(network.features, torch.zeros((1, 1, size, size)))
         head = record(network.head, empty.float(), torch.zeros((1, 1)))
         ops = _operations()
-        parts = math.gcd(views, threads)
-        image = ops.parameter([views // parts, 1, size, size], np.float32)
+        image = ops.parameter([views, 1, size, size], np.float32)
         sex = ops.parameter([1, 1], np.float32)
         feature_map = _run(features, ops, {features.inputs[0]: image})[features.output]
         outputs = _explained(head, ops, feature_map, sex)
-        self._graph = _Graph(outputs, inputs=(image, sex), parts=parts, threads=threads)
+        self._graph = _Graph(outputs, inputs=(image, sex), threads=threads)
 
     def __call__(self, views: Values, *, sex: float) -> Explained:
         """Return what is said to ``(view, 1, size, size)``, read as one sex (1.0 male)."""
@@ -79,10 +77,9 @@ class OpenVinoGate:
         """
         tape = record(network.said, torch.zeros((1, 1, size, size)))
         ops = _operations()
-        parts = math.gcd(views, threads)
-        view = ops.parameter([views // parts, 1, size, size], np.float32)
+        view = ops.parameter([views, 1, size, size], np.float32)
         said = _run(tape, ops, {tape.inputs[0]: view})[tape.output]
-        self._graph = _Graph([said], inputs=[view], parts=parts, threads=threads)
+        self._graph = _Graph([said], inputs=[view], threads=threads)
 
     def __call__(self, views: Tensor) -> Sighting:
         """Return what is seen in ``(view, 1, size, size)``; as ``GateNetwork``."""
@@ -91,41 +88,30 @@ class OpenVinoGate:
 
 
 class _Graph:
-    """Nodes, compiled for the processor; whoever asks takes turns.
+    """Nodes, compiled for the processor; whoever asks takes turns."""
 
-    Each part of the views goes through on threads of its own: two threads that share every layer
-    of one part wait for each other at its end, and a wait costs a core as much as work.
-    """
-
-    def __init__(
-        self, outputs: Sequence[Node], *, inputs: Sequence[Node], parts: int, threads: int
-    ) -> None:
+    def __init__(self, outputs: Sequence[Node], *, inputs: Sequence[Node], threads: int) -> None:
         openvino: Any = importlib.import_module("openvino")
         compiled = openvino.Core().compile_model(
             openvino.Model([*outputs], [*inputs], "network"),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 gives months that are 0.09 off
-                "PERFORMANCE_HINT": "LATENCY" if parts == 1 else "THROUGHPUT",
-                "NUM_STREAMS": parts,
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": 1,
                 "INFERENCE_NUM_THREADS": threads,
             },
         )
-        self._requests = [compiled.create_infer_request() for _ in range(parts)]
+        self._request = compiled.create_infer_request()
         self._count = len(outputs)
-        self._turn = threading.Lock()  # the requests are there once, whoever asks
+        self._turn = threading.Lock()  # the request is there once, whoever asks
 
-    def __call__(self, views: Values, *others: Values) -> list[Values]:
-        """Return the outputs for all views, in their order; each part is given ``others`` too."""
-        parts = np.split(np.ascontiguousarray(views), len(self._requests))
+    def __call__(self, *given: Values) -> list[Values]:
+        """Return the outputs, in their order."""
         with self._turn:
-            for request, part in zip(self._requests, parts, strict=True):
-                request.start_async([part, *others], share_inputs=True)
-            for request in self._requests:
-                request.wait()
+            self._request.infer([np.ascontiguousarray(one) for one in given], share_inputs=True)
             return [
-                np.concatenate([one.get_output_tensor(index).data for one in self._requests])
-                for index in range(self._count)
+                self._request.get_output_tensor(index).data.copy() for index in range(self._count)
             ]
 
 
