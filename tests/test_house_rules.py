@@ -82,7 +82,7 @@ def readme_commands() -> list[list[str]]:
 def test_every_command_in_the_readme_exists() -> None:
     assert len(readme_commands()) > 20
     for words in readme_commands():
-        known: typer.Typer | None = application
+        known: typer.Typer | None = application()
         for word in words[1:]:
             if known is None or word.startswith("-"):
                 break

@@ -34,7 +34,7 @@ def spans(text: str) -> list[str]:
 
 
 def options_of_all_commands() -> set[str]:
-    waiting: list[Any] = [typer.main.get_command(application)]
+    waiting: list[Any] = [typer.main.get_command(application())]
     found: set[str] = set()
     while waiting:
         command = waiting.pop()

@@ -56,7 +56,7 @@ def test_what_is_missing_is_said(tmp_path: Path, words: tuple[str, ...], found: 
 def test_every_option_is_one_of_the_command(tmp_path: Path) -> None:
     sizes = {"SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS_PER_NODE": "4"}
     told = submitted(tmp_path, "default", DATA="/data", **sizes).stdout.splitlines()[1:]
-    train = get_command(application).commands["train"]  # type: ignore[attr-defined] # a group
+    train = get_command(application()).commands["train"]  # type: ignore[attr-defined] # a group
     known = {option for parameter in train.params for option in parameter.opts}
 
     assert {word for word in told if word.startswith("--")} <= known

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.queue.jobs import JobQueue
+    from worker.queue.lookup import JobLookup
     from worker.queue.outbox import Outbox
 
 RETRY_FACTOR = 2.0
@@ -32,8 +33,15 @@ def operator_queue(config: Config) -> "JobQueue":
 
 
 def operator_desk(config: Config) -> "JobQueue":
-    """Return the queue to look, requeue and cancel with: it receives nothing, and starts fast."""
+    """Return the queue to requeue and cancel with: it receives nothing, and starts fast."""
     return queue_on(config, databases.engine(config), actor=identities.operator(), release="")
+
+
+def job_lookup(config: Config) -> "JobLookup":
+    """Return what shows jobs, and loads nothing that moves one."""
+    from worker.queue.lookup import JobLookup
+
+    return JobLookup(databases.engine(config))
 
 
 def queue_on(config: Config, opened: "Engine", *, actor: str, release: str) -> "JobQueue":

@@ -3,57 +3,72 @@
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
 import typer
 
 from schemas.errors import BoneAgeError, UsageError
-from worker.cli import audit, config, database, jobs, notify, peers, release, retention
-from worker.cli.conformance import conformance
-from worker.cli.demo import demo
-from worker.cli.doctor import doctor
-from worker.cli.estimate import estimate
-from worker.cli.evaluate import evaluate
-from worker.cli.plot import plot
-from worker.cli.selftest import selftest
-from worker.cli.serve import serve
-from worker.cli.train import train
 from worker.logs import log
 
 DONE, REFUSED, USAGE = 0, 1, 2
 
-application = typer.Typer(
-    name="boneage",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # a traceback with local variables quotes everything
-    help="Reads the bone age of a child's hand radiograph beside the PACS. "
-    "Research use only, not for diagnosis.",
-    epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings.",
-)
-application.command("serve")(serve)
-application.command("demo")(demo)
-application.command("estimate")(estimate)
-application.command("train")(train)
-application.command("evaluate")(evaluate)
-application.command("plot")(plot)
-application.command("send")(peers.send)
-application.command("selftest")(selftest)
-application.command("doctor")(doctor)
-application.command("conformance")(conformance)
-application.add_typer(jobs.commands, name="jobs")
-application.add_typer(audit.commands, name="audit")
-application.add_typer(retention.commands, name="retention")
-application.add_typer(peers.commands, name="peers")
-application.add_typer(release.commands, name="release")
-application.add_typer(config.commands, name="config")
-application.add_typer(database.commands, name="db")
-application.add_typer(notify.commands, name="notify")
+#: Where each command, or group of commands, stands in this package. A module is loaded when its
+#: command is called, and all of them for the list of commands alone.
+PLACES: Final = {
+    "serve": "serve.serve",
+    "demo": "demo.demo",
+    "estimate": "estimate.estimate",
+    "train": "train.train",
+    "evaluate": "evaluate.evaluate",
+    "plot": "plot.plot",
+    "send": "peers.send",
+    "selftest": "selftest.selftest",
+    "doctor": "doctor.doctor",
+    "conformance": "conformance.conformance",
+    "jobs": "jobs.commands",
+    "audit": "audit.commands",
+    "retention": "retention.commands",
+    "peers": "peers.commands",
+    "release": "release.commands",
+    "config": "config.commands",
+    "db": "database.commands",
+    "notify": "notify.commands",
+}
+
+
+def application(*names: str) -> typer.Typer:
+    """Return the command line with the commands of these names, or with all of them."""
+    joined = typer.Typer(
+        name="boneage",
+        callback=_before_all,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # a traceback with local variables quotes everything
+        help="Reads the bone age of a child's hand radiograph beside the PACS. "
+        "Research use only, not for diagnosis.",
+        epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings.",
+    )
+    for name in names or PLACES:
+        module, _, attribute = PLACES[name].partition(".")
+        found = getattr(import_module(f"worker.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            joined.add_typer(found, name=name)
+        else:
+            joined.command(name)(found)
+    return joined
+
+
+def _before_all() -> None:
+    """Nothing; but with it, one command alone is still called by its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    wanted = [name for name in given[:1] if name in PLACES]
     try:
-        application(args=arguments, prog_name="boneage")
+        application(*wanted)(args=given, prog_name="boneage")
     except BoneAgeError as error:
         _leave(error, exit_code=USAGE if isinstance(error, UsageError) else REFUSED)
     except BrokenPipeError:  # `boneage jobs list | head`: the reader has seen enough

@@ -92,8 +92,9 @@ def evaluate(
     if is_class_run(target):
         evaluate_classes(target, data=data, limit=limit, out=out, as_json=as_json)
         return
-    from models.evaluation.report import Correction, Images, Question, as_plain, make_report
+    from models.evaluation.report import Correction, Images, Question, make_report
     from models.evaluation.target import Asking, opened, views_of
+    from models.evaluation.writing import as_plain
     from models.training.cohort import Cohort
     from models.training.places import default_data
     from models.training.split import SPLIT_FILE, Part
@@ -141,8 +142,8 @@ def evaluate(
 
 def _write(report: "Report", out: Path, *, run: Path) -> list[Path]:
     from models.evaluation.page import draw_all, format_page
-    from models.evaluation.report import write_json, write_predictions
     from models.evaluation.target import is_run
+    from models.evaluation.writing import write_json, write_predictions
 
     out.mkdir(parents=True, exist_ok=True)
     drawn = draw_all(report, run=run if is_run(run) else None)

@@ -43,16 +43,16 @@ def list_jobs(
     from worker.operations.records import job_record
 
     checked = settings(config)
-    desk = queues.operator_desk(checked)
+    lookup = queues.job_lookup(checked)
     fits = wanted.resolve(checked)
-    jobs = desk.find(fits, limit=limit)
+    jobs = lookup.find(fits, limit=limit)
     if as_json:
         print_json([job_record(job) for job in jobs])
         return
-    quarantined = desk.quarantined([job.job_id for job in jobs])
+    quarantined = lookup.quarantined([job.job_id for job in jobs])
     rows = [job_row(job, is_quarantined=job.job_id in quarantined) for job in jobs]
     print_table(JOB_COLUMNS, rows, none="No such jobs.")
-    if len(jobs) == limit and (total := desk.count(fits)) > limit:
+    if len(jobs) == limit and (total := lookup.count(fits)) > limit:
         print(f"The newest {limit} of {total}; --limit {total} shows all.")
 
 
@@ -80,13 +80,14 @@ def show_job(
     from worker.operations.records import event_record, job_record, reception_record
 
     checked = settings(config)
-    queue = queues.operator_desk(checked)
-    job, events = queue.job(job_id), queue.events(job_id)
+    lookup = queues.job_lookup(checked)
+    job, events = lookup.job(job_id), lookup.events(job_id)
     if is_opened:
         _open(checked.storage.root, job, out, as_json=as_json)
-        queue.record_access(job_id, event="opened", reason="jobs show --open")
+        desk = queues.operator_desk(checked)
+        desk.record_access(job_id, event="opened", reason="jobs show --open")
         return
-    receptions = queue.receptions(job_id)
+    receptions = lookup.receptions(job_id)
     if as_json:
         more = {
             "error": job.error,

@@ -4,14 +4,16 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.config import Config
 from schemas.inquiries import JobFilter
 from schemas.jobs import JobState
 from worker.cli.output import local_day
+
+if TYPE_CHECKING:
+    from schemas.config import Config
 
 _DAY_CHARACTERS = len("2026-01-31")
 
@@ -34,7 +36,7 @@ class JobFilterOptions:
         """Say whether every job is meant."""
         return not any(getattr(self, name) for name in _OPTIONS)
 
-    def resolve(self, config: Config, *, job_ids: tuple[int, ...] = ()) -> JobFilter:
+    def resolve(self, config: "Config", *, job_ids: tuple[int, ...] = ()) -> JobFilter:
         """Return the filter; a number that names somebody becomes its keyed hash at once.
 
         Raises:
@@ -56,7 +58,7 @@ class JobFilterOptions:
             is_quarantined=self.quarantined,
         )
 
-    def _hashes(self, config: Config) -> tuple[str | None, str | None]:
+    def _hashes(self, config: "Config") -> tuple[str | None, str | None]:
         from worker.app import search
 
         search.index_images(config)  # what came in the last seconds is found, too

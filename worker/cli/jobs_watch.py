@@ -20,7 +20,7 @@ from worker.cli.output import console, local_time
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from worker.queue.jobs import JobQueue
+    from worker.queue.lookup import JobLookup
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _SHOWN = 20
@@ -47,17 +47,17 @@ def watch_jobs(
     from worker.app import queues
 
     checked = settings(config)
-    desk = queues.operator_desk(checked)
+    lookup = queues.job_lookup(checked)
     fits = wanted.resolve(checked)
     looks = _looks(every=every, once=once)
     with suppress(KeyboardInterrupt):
         if as_json:
-            _print_lines(desk, fits, looks)
+            _print_lines(lookup, fits, looks)
         elif once:
             next(looks)
-            console().print(_view(desk, fits))
+            console().print(_view(lookup, fits))
         else:
-            _show_live(desk, fits, looks)
+            _show_live(lookup, fits, looks)
 
 
 def _looks(*, every: float, once: bool) -> Iterator[datetime]:
@@ -69,26 +69,26 @@ def _looks(*, every: float, once: bool) -> Iterator[datetime]:
         time.sleep(every)
 
 
-def _show_live(desk: "JobQueue", fits: JobFilter, looks: Iterator[datetime]) -> None:
+def _show_live(lookup: "JobLookup", fits: JobFilter, looks: Iterator[datetime]) -> None:
     from rich.live import Live
 
     with Live(console=console(), auto_refresh=False, screen=console().is_terminal) as live:
         for _at in looks:
-            live.update(_view(desk, fits), refresh=True)
+            live.update(_view(lookup, fits), refresh=True)
 
 
-def _view(desk: "JobQueue", fits: JobFilter) -> "RenderableType":
+def _view(lookup: "JobLookup", fits: JobFilter) -> "RenderableType":
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    counts = desk.counts()
+    counts = lookup.counts()
     states = "   ".join(f"{state.value} {counts[state]}" for state in JobState)
     head = Text(f"{local_time(datetime.now(tz=UTC))}   Ctrl-C ends")
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in (*JOB_COLUMNS[:-2], "CHANGED", JOB_COLUMNS[-1]):
         table.add_column(column, overflow="fold")
-    for job in desk.find(_changed(fits, since=_LONG_AGO), limit=_SHOWN):
+    for job in lookup.find(_changed(fits, since=_LONG_AGO), limit=_SHOWN):
         *first, _received, why = job_row(job)
         table.add_row(*first, local_time(job.updated_at), why, style=_style(job))
     return Group(head, Text(states, style="bold"), Text(""), table)
@@ -100,7 +100,7 @@ def _style(job: JobView) -> str:
     return "cyan" if job.state in (JobState.RUNNING, JobState.DELIVERING) else ""
 
 
-def _print_lines(desk: "JobQueue", fits: JobFilter, looks: Iterator[datetime]) -> None:
+def _print_lines(lookup: "JobLookup", fits: JobFilter, looks: Iterator[datetime]) -> None:
     """Print a line for each look, with every job that has changed since the one before."""
     from worker.operations.records import job_record
 
@@ -108,14 +108,14 @@ def _print_lines(desk: "JobQueue", fits: JobFilter, looks: Iterator[datetime]) -
     since = _LONG_AGO
     for at in looks:
         limit = _SHOWN if since == _LONG_AGO else _MOST_CHANGES
-        jobs = desk.find(_changed(fits, since=since), limit=limit)
+        jobs = lookup.find(_changed(fits, since=since), limit=limit)
         changed = [job for job in jobs if seen.get(job.job_id) != job.updated_at]
         seen = {job.job_id: job.updated_at for job in jobs}
         # a transaction has the time of its start: look back a little, and skip what was shown
         since = max(seen.values(), default=since) - timedelta(seconds=30) if seen else since
         line = {
             "at": at.isoformat(),
-            "counts": {state.value: count for state, count in desk.counts().items()},
+            "counts": {state.value: count for state, count in lookup.counts().items()},
             "jobs": [job_record(job) for job in reversed(changed)],
         }
         print(json.dumps(line, ensure_ascii=False), flush=True)

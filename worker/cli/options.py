@@ -2,13 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.config import Config
 from worker.logs import configure_logging, silence_libraries
-from worker.operations.configuration import MachineCheck, Settings, load_settings
+
+if TYPE_CHECKING:
+    from schemas.config import Config
+    from worker.operations.configuration import MachineCheck, Settings
 
 ConfigOption = Annotated[
     Path | None,
@@ -45,7 +47,7 @@ ReasonOption = Annotated[
 ]
 
 
-def settings(given: Path | None, *, process: str = "") -> Config:
+def settings(given: Path | None, *, process: str = "") -> "Config":
     """Return the checked settings, with the log set up as they say.
 
     Raises:
@@ -55,13 +57,15 @@ def settings(given: Path | None, *, process: str = "") -> Config:
 
 
 def all_settings(
-    given: Path | None, *, process: str = "", machine: MachineCheck = lambda _config: ()
-) -> Settings:
+    given: Path | None, *, process: str = "", machine: "MachineCheck" = lambda _config: ()
+) -> "Settings":
     """Return the checked settings with their sources, with the log set up as they say.
 
     Raises:
         ConfigurationError: something in the settings is wrong; all of it is listed.
     """
+    from worker.operations.configuration import load_settings
+
     silence_libraries()
     configure_logging()
     found = load_settings(given, environment=os.environ, machine=machine)

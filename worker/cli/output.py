@@ -31,11 +31,11 @@ def print_json(value: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, none: str) -> None:
     """Print rows under their columns, or the sentence ``none`` where there are no rows."""
-    from rich.table import Table
-
     if not rows:
         print(none)
         return
+    from rich.table import Table
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -111,7 +111,7 @@ def steps_in(bar: "Progress") -> Callable[[str, int, int], None]:
     def tell(what: str, done: int, total: int) -> None:
         if what not in tasks:
             tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done, visible=done < total)
+        bar.update(tasks[what], completed=done, total=total, visible=done < total)
 
     return tell
 

@@ -1,14 +1,16 @@
 """`boneage peers` and `boneage send`: the systems around us."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.config import Config, PeerSection
 from schemas.errors import BoneAgeError, UsageError
 from worker.cli.options import ConfigOption, JsonOption, settings
 from worker.cli.output import print_facts, print_json, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from schemas.config import Config, PeerSection
 
 commands = typer.Typer(no_args_is_help=True, help="The systems that send to us and take from us.")
 
@@ -25,7 +27,7 @@ class NoSuchPeerError(UsageError):
         )
 
 
-def named_peer(config: Config, name: str) -> PeerSection:
+def named_peer(config: "Config", name: str) -> "PeerSection":
     """Return the peer with this name.
 
     Raises:
@@ -127,7 +129,7 @@ def probe_peers(
         raise typer.Exit(1)
 
 
-def _probe_record(config: Config, name: str) -> dict[str, Any]:
+def _probe_record(config: "Config", name: str) -> dict[str, Any]:
     from worker.app import operators
     from worker.operations.probing import names_of, probe, shortcomings
 
@@ -154,7 +156,7 @@ def _probe_record(config: Config, name: str) -> dict[str, Any]:
     }
 
 
-def _echo_record(config: Config, name: str) -> dict[str, Any]:
+def _echo_record(config: "Config", name: str) -> dict[str, Any]:
     from worker.operations.peer import echo
 
     record: dict[str, Any] = {"peer": name, "status": None, "milliseconds": None, "error": None}

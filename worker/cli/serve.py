@@ -7,13 +7,15 @@ import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.config import Config
 from schemas.errors import BoneAgeError, UsageError
 from worker.cli.options import ConfigOption, all_settings, settings
+
+if TYPE_CHECKING:
+    from schemas.config import Config
 
 _FOR_US_ALONE = 0o077  # what lies in the storage root are images of patients
 
@@ -78,7 +80,7 @@ def serve(
     _run(checked, names[0], stop=stop, config=config, supervised=supervised)
 
 
-def _checked(config: Path | None, *, supervised: bool) -> Config:
+def _checked(config: Path | None, *, supervised: bool) -> "Config":
     """Return the settings; whoever starts first also asks whether this machine has what they name.
 
     A child asks no more: a certificate that expires at noon must not keep a process from coming
@@ -110,7 +112,7 @@ def chosen_processes(only: Sequence[str], *, known: Sequence[str]) -> tuple[str,
 
 
 def _supervise(
-    checked: Config, names: Sequence[str], *, config: Path | None, stop: threading.Event
+    checked: "Config", names: Sequence[str], *, config: Path | None, stop: threading.Event
 ) -> int:
     from worker.app import identities, processes
     from worker.operations.presence import presence
@@ -138,7 +140,7 @@ def _supervise(
 
 
 def _run(
-    checked: Config, name: str, *, stop: threading.Event, config: Path | None, supervised: bool
+    checked: "Config", name: str, *, stop: threading.Event, config: Path | None, supervised: bool
 ) -> None:
     """Run one process; its end by an error is a line in the log, and exit code 1 or 2."""
     from worker.app import identities, processes

@@ -1,6 +1,6 @@
 """The jobs: receive, claim, settle, and everything else that moves one."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
@@ -8,13 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from schemas.errors import IllegalMoveError, LeaseLostError, NothingToDeliverError
-from schemas.inquiries import JobFilter, ReceptionView
 from schemas.jobs import (
     Arrival,
     Claim,
-    JobEvent,
     JobState,
-    JobView,
     NewResult,
     Receipt,
     ReceptionState,
@@ -25,7 +22,6 @@ from schemas.refusals import IgnoreReason
 from schemas.results import UUID_ROOT
 from schemas.retention import ImageFingerprint
 from schemas.tables import Job, Output, Reception
-from worker.queue import views
 from worker.queue.arrivals import take_in
 from worker.queue.claims import claim_of, held, held_of, take_oldest_due
 from worker.queue.commitments import Commitments
@@ -33,6 +29,7 @@ from worker.queue.database import reading
 from worker.queue.endings import fail_job, mark_examined, settle_jobs
 from worker.queue.former import former_fingerprint
 from worker.queue.ledger import Detail, Ledger, ledger
+from worker.queue.lookup import JobLookup
 from worker.queue.overdue import OverdueJob, call_overdue, note_overdue
 from worker.queue.removal import require_files
 from worker.queue.rescue import (
@@ -52,7 +49,7 @@ _OURS = sa.select(Output.id).where(  # asked for every image that arrives
 )
 
 
-class JobQueue:
+class JobQueue(JobLookup):
     """All that the rooms know of jobs. It holds no session, so threads may share it."""
 
     def __init__(
@@ -65,7 +62,7 @@ class JobQueue:
         retry: RetryPolicy,
     ) -> None:
         """``release`` names the one that reads new images; ``actor`` stands in the audit trail."""
-        self._engine = engine
+        super().__init__(engine)
         self._now = now
         self._actor = actor
         self._release = release
@@ -285,61 +282,12 @@ class JobQueue:
                 cancel_rows(book, job_id=job.id)
                 book.rest(job)
 
-    # --- to be looked at
-
-    def job(self, job_id: int) -> JobView:
-        """Return one job, or raise NoSuchJobError."""
-        with reading(self._engine) as session:
-            return views.job_view(session, job_id)
-
-    def jobs(
-        self,
-        *,
-        states: Collection[JobState] = (),
-        since: datetime | None = None,
-        study: str | None = None,
-        calling_ae: str | None = None,
-        limit: int = 100,
-    ) -> list[JobView]:
-        """Return the newest jobs that fit every filter given, newest first."""
-        with reading(self._engine) as session:
-            fits = JobFilter(states=tuple(states), since=since, study=study, calling_ae=calling_ae)
-            return views.job_views(session, fits, limit=limit)
-
-    def find(self, fits: JobFilter, *, limit: int) -> list[JobView]:
-        """Return the newest jobs that fit, newest first."""
-        with reading(self._engine) as session:
-            return views.job_views(session, fits, limit=limit)
-
-    def count(self, fits: JobFilter) -> int:
-        """Return how many jobs fit."""
-        with reading(self._engine) as session:
-            return views.count_jobs(session, fits)
+    # --- to be looked at, with all of ``JobLookup``
 
     def former_fingerprint(self, job_id: int) -> ImageFingerprint | None:
         """Return what is kept of the image of the current result, if retention removed it."""
         with reading(self._engine) as session:
             return former_fingerprint(session, job_id)
-
-    def receptions(self, job_id: int) -> list[ReceptionView]:
-        """Return every content that arrived for a job, oldest first, or raise NoSuchJobError."""
-        with reading(self._engine) as session:
-            return views.reception_views(session, job_id)
-
-    def quarantined(self, job_ids: Collection[int]) -> set[int]:
-        """Return which of these jobs have a content that was set aside."""
-        with reading(self._engine) as session:
-            return views.quarantined_jobs(session, job_ids)
-
-    def events(self, job_id: int) -> list[JobEvent]:
-        """Return the audit trail of one job, oldest first, or raise NoSuchJobError."""
-        with reading(self._engine) as session:
-            return views.events_of(session, job_id)
-
-    def counts(self) -> dict[JobState, int]:
-        """Return how many jobs are in each state."""
-        with reading(self._engine) as session:
-            return views.counts_by_state(session)
 
     # --- inside
 

@@ -122,7 +122,7 @@ def every_command(group: typer.Typer) -> Iterator[str]:
 
 
 def test_every_command_says_what_it_does_with_an_example() -> None:
-    texts = list(every_command(application))
+    texts = list(every_command(application()))
 
     assert len(texts) > 20
     assert [text for text in texts if "boneage " not in text and "Example" not in text] == []
@@ -140,13 +140,13 @@ def test_no_help_text_loses_what_stands_in_brackets(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 400)
     bracketed = [
         (path, words)
-        for path, text in help_texts(typer.main.get_command(application))
+        for path, text in help_texts(typer.main.get_command(application()))
         for words in re.findall(r"\[[^\]]*\]", text)
     ]
     assert "[inference]" in [words for _, words in bracketed]
 
     for path, words in bracketed:
-        assert words in CliRunner().invoke(application, [*path, "--help"]).output, words
+        assert words in CliRunner().invoke(application(), [*path, "--help"]).output, words
 
 
 def test_an_operators_commands_do_not_load_torch() -> None:
@@ -154,6 +154,7 @@ def test_an_operators_commands_do_not_load_torch() -> None:
 import sys
 from worker.app import operators, processes
 from worker.cli.application import application
+application()
 import worker.listener.process, worker.delivery.deliverer, worker.queue.jobs
 from models.release.manifest import newest_release
 print([name for name in ("torch", "timm", "lightning") if name in sys.modules])
