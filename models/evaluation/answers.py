@@ -1,25 +1,27 @@
 """Ask a release about labelled radiographs, the way serving asks, and keep what it said.
 
-Each member's months are kept by the digest of all that decides them, so that a table, a page and a
-release that shares a member do not wait for the same answers twice.
+Each member's months are kept by the digest of all that decides them, image by image, so that a
+table, a page and a release that shares a member do not wait for the same answer twice.
 """
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.ensemble import Ensemble
 from models.evaluation.dicom_path import DicomPath
+from models.evaluation.kept import KeptAnswers
 from models.evaluation.metrics import Outcomes
 from models.evaluation.variants import Variant, as_it_is
 from models.hand_mask import NoHandFoundError
+from models.release.load import LoadedMember
 from models.training.annotations import Annotation
+from models.training.archive import RadiographArchive
 from models.training.cohort import NATIVE, Cohort
 from schemas.estimates import BoneAgeEstimate, HandImage, Mending
 from schemas.refusals import RefusalReason
@@ -94,9 +96,49 @@ class Answers:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What is known of images that are shown in one way."""
+
+    verdicts: KeptAnswers  #: name of the image → refusal, quarter turns, whether inverted
+    months: tuple[KeptAnswers, ...]  #: of each member: name of the image as it is mended → months
+
+    def has(self, name: str, member: int) -> bool:
+        """Say whether the gate and one member were asked about an image."""
+        return name in self.verdicts and self._mended(name) in self.months[member]
+
+    def has_all(self, name: str) -> bool:
+        """Say whether the gate and all members were asked about an image."""
+        return name in self.verdicts and all(self._mended(name) in one for one in self.months)
+
+    def verdict(self, name: str) -> Verdict:
+        """Return what the gate said."""
+        refusal, turns, is_inverted = self.verdicts[name]
+        return Verdict(
+            refusal=None if refusal is None else RefusalReason(refusal),
+            mending=Mending(turns=turns, is_inverted=is_inverted),
+        )
+
+    def months_of(self, name: str) -> list[float]:
+        """Return what each member said; no number where no hand was found."""
+        return [one[self._mended(name)] for one in self.months]
+
+    def keep_months(self, member: int, said: Mapping[str, float]) -> None:
+        """Add what one member said, by the names of the images."""
+        self.months[member].keep({self._mended(name): months for name, months in said.items()})
+
+    def _mended(self, name: str) -> str:
+        _, turns, is_inverted = self.verdicts[name]
+        return f"{name}/{turns}{'/inverted' if is_inverted else ''}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Interview:
-    """Asks one release about the images of one cohort."""
+    """Asks one release about the images of one cohort, about each of them once.
+
+    An image is read once for the gate and all members. With a cache, it does not matter who asked
+    about it first, among which others, and in which order.
+    """
 
     ensemble: Ensemble
     cohort: Cohort
@@ -123,117 +165,111 @@ class Interview:
             NoTrainingDataError: an image is not there.
             NoHandFoundError: members want the hand alone, and it is found in no image at all.
         """
-        verdicts = self._verdicts(annotations, change, variant)
-        said = [
-            self._months(index, annotations, verdicts, change, variant)
-            for index in range(len(self.ensemble.members))
-        ]
-        has_hand = [bool(one) for one in np.all(np.isfinite(np.stack(said)), axis=0)]
-        if not any(has_hand):
+        known = self._known(change)
+        names = [self._name(one, variant) for one in annotations]
+        self._ask_what_is_missing(annotations, known, change, variant)
+        said = [known.months_of(name) for name in names]
+        read = [child for child, months in enumerate(said) if all(map(math.isfinite, months))]
+        if not read:
             raise NoHandFoundError(probability=0.0)
-        read = [child for child, is_there in enumerate(has_hand) if is_there]
         return Answers(
             annotations=tuple(annotations[child] for child in read),
-            verdicts=tuple(verdicts[child] for child in read),
+            verdicts=tuple(known.verdict(names[child]) for child in read),
             estimates=tuple(
-                self.ensemble.combine(
-                    annotations[child].sex, [float(months[child]) for months in said]
-                )
-                for child in read
+                self.ensemble.combine(annotations[child].sex, said[child]) for child in read
             ),
             without_hand=tuple(
-                one for one, is_there in zip(annotations, has_hand, strict=True) if not is_there
+                one for child, one in enumerate(annotations) if child not in set(read)
             ),
         )
 
-    def _images(
-        self, annotations: Sequence[Annotation], variant: Variant
-    ) -> Iterator[NDArray[np.float32]]:
-        archive = self.cohort.open_archive()
-        for one in annotations:
-            stored = archive.read(folder=one.folder, image_id=one.image_id)
-            if self.dicom is not None and self._is_file(one, variant):
-                yield self.dicom.round_trip(stored)
-            else:
-                yield variant(stored.astype(np.float32))
+    def remembered(
+        self,
+        what: str,
+        deciding: Sequence[str],
+        find: Callable[[], Any],
+        *,
+        by_networks: bool = False,
+    ) -> Any:  # noqa: ANN401 - plain values, as JSON has them
+        """Return what was found with the gate, or with the networks; find it once.
+
+        Args:
+            what: names it.
+            deciding: all that decides it beside the release: what it is found on.
+            find: finds it; plain values, as JSON has them.
+            by_networks: the members decide it, too.
+        """
+        members = map(_deciding, self.ensemble.members) if by_networks else ()
+        kept = KeptAnswers(self.cache, "measures", *self._deciding_gate, *members, what, *deciding)
+        if what not in kept:
+            kept.keep({what: find()})
+        return kept[what]
+
+    def name_of(self, one: Annotation) -> str:
+        """Return what tells an image apart from all others, read as decoded."""
+        return f"{one.folder}/{one.image_id}/{one.sex.value}"
+
+    def _name(self, one: Annotation, variant: Variant) -> str:
+        return self.name_of(one) + ("/dicom" if self._is_file(one, variant) else "")
 
     def _is_file(self, one: Annotation, variant: Variant) -> bool:
         """Say whether an image comes as a DICOM file."""
         return self.dicom is not None and one.folder in NATIVE and variant is as_it_is
 
-    def _names(self, annotations: Sequence[Annotation], variant: Variant) -> list[str]:
-        """Return what tells the images apart from all others that were asked about."""
-        return [
-            f"{one.folder}/{one.image_id}/{one.sex.value}"
-            + ("/dicom" if self._is_file(one, variant) else "")
-            for one in annotations
-        ]
-
-    def _verdicts(
-        self, annotations: Sequence[Annotation], change: str, variant: Variant
-    ) -> list[Verdict]:
+    @property
+    def _deciding_gate(self) -> tuple[str, str]:
         manifest = self.ensemble.manifest
         gate = manifest.gate
-        kept = self._kept(
-            "verdicts.json",
+        return (
             manifest.preprocessing.model_dump_json(),
             "" if gate is None else gate.model_dump_json() + manifest.files[gate.file],
-            change,
-            *self._names(annotations, variant),
         )
-        if kept is None or not kept.exists():
-            rows: list[tuple[str | None, int, bool]] = []
-            for index, pixels in enumerate(self._images(annotations, variant), 1):
-                found = self.ensemble.check(pixels)
-                rows.append((found.refusal, found.mending.turns, found.mending.is_inverted))
-                if index % BATCH == 0 or index == len(annotations):
-                    self.progress(f"gate, {change}", index, len(annotations))
-            if kept is None:
-                return [_verdict(*row) for row in rows]
-            _write(kept, json.dumps(rows).encode())
-        return [_verdict(*row) for row in json.loads(kept.read_text(encoding="utf-8"))]
 
-    def _months(
-        self,
-        member: int,
-        annotations: Sequence[Annotation],
-        verdicts: Sequence[Verdict],
-        change: str,
-        variant: Variant,
-    ) -> NDArray[np.float64]:
-        """Return what one member says, ``(child,)``; no number where no hand is found."""
-        entry = self.ensemble.members[member].entry
-        kept = self._kept(
-            "months.npy",
-            self.ensemble.manifest.preprocessing.model_dump_json(),
-            entry.model_dump_json(exclude=_NOT_DECIDING),
-            change,
-            repr([one.mending for one in verdicts]),
-            *self._names(annotations, variant),
+    def _known(self, change: str) -> _Known:
+        manifest = self.ensemble.manifest
+        mask = manifest.mask
+        reading = (
+            manifest.preprocessing.model_dump_json(),
+            "" if mask is None else mask.model_dump_json() + manifest.files[mask.file],
         )
-        if kept is not None and kept.exists():
-            found: NDArray[np.float64] = np.load(kept)
-            return found
-        images = self._images(annotations, variant)
-        said: list[float] = []
-        for first in range(0, len(annotations), BATCH):
-            batch = [
-                HandImage(pixels=next(images), sexes=(one.sex,), mending=verdict.mending)
-                for one, verdict in zip(
-                    annotations[first : first + BATCH],
-                    verdicts[first : first + BATCH],
-                    strict=True,
-                )
-            ]
-            said += self._said(member, batch)
-            self.progress(f"{entry.name}, {change}", len(said), len(annotations))
-        months = np.array(said)
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            beside = kept.with_suffix(".part.npy")
-            np.save(beside, months)
-            beside.rename(kept)
-        return months
+        return _Known(
+            verdicts=KeptAnswers(self.cache, "verdicts", *self._deciding_gate, change),
+            months=tuple(
+                KeptAnswers(self.cache, "months", *reading, _deciding(member), change)
+                for member in self.ensemble.members
+            ),
+        )
+
+    def _ask_what_is_missing(
+        self, annotations: Sequence[Annotation], known: _Known, change: str, variant: Variant
+    ) -> None:
+        """Read each image that something is not known of, and ask those who were not asked."""
+        archive = self.cohort.open_archive()
+        missing = [one for one in annotations if not known.has_all(self._name(one, variant))]
+        for first in range(0, len(missing), BATCH):
+            images: dict[str, HandImage] = {}
+            for one in missing[first : first + BATCH]:
+                name = self._name(one, variant)
+                pixels = self._pixels(archive, one, variant)
+                if name not in known.verdicts:
+                    found = self.ensemble.check(pixels)
+                    row = (found.refusal, found.mending.turns, found.mending.is_inverted)
+                    known.verdicts.keep({name: row})
+                mending = known.verdict(name).mending
+                images[name] = HandImage(pixels=pixels, sexes=(one.sex,), mending=mending)
+            for member in range(len(self.ensemble.members)):
+                asked = {name: one for name, one in images.items() if not known.has(name, member)}
+                months = self._said(member, list(asked.values()))
+                known.keep_months(member, dict(zip(asked, months, strict=True)))
+            self.progress(f"hands, {change}", min(first + BATCH, len(missing)), len(missing))
+
+    def _pixels(
+        self, archive: RadiographArchive, one: Annotation, variant: Variant
+    ) -> NDArray[np.float32]:
+        stored = archive.read(folder=one.folder, image_id=one.image_id)
+        if self.dicom is not None and self._is_file(one, variant):
+            return self.dicom.round_trip(stored)
+        return variant(stored.astype(np.float32))
 
     def _said(self, member: int, batch: Sequence[HandImage]) -> list[float]:
         try:
@@ -243,12 +279,10 @@ class Interview:
                 return [math.nan]
             return [months for one in batch for months in self._said(member, [one])]
 
-    def _kept(self, kind: str, *deciding: str) -> Path | None:
-        """Return where an answer is kept; None: nowhere."""
-        if self.cache is None:
-            return None
-        digest = hashlib.sha256("\n".join(deciding).encode()).hexdigest()
-        return self.cache / f"answers-{digest[:20]}-{kind}"
+
+def _deciding(member: LoadedMember) -> str:
+    """Return all that a manifest says of a member and that decides its months."""
+    return member.entry.model_dump_json(exclude=_NOT_DECIDING)
 
 
 def shared(asked: Sequence[Answers]) -> list[Answers]:
@@ -262,17 +296,3 @@ def shared(asked: Sequence[Answers]) -> list[Answers]:
         answers.about([found[name] for name in common])
         for answers, found in zip(asked, places, strict=True)
     ]
-
-
-def _verdict(refusal: str | None, turns: int, is_inverted: bool) -> Verdict:  # noqa: FBT001 - a row of JSON
-    return Verdict(
-        refusal=None if refusal is None else RefusalReason(refusal),
-        mending=Mending(turns=turns, is_inverted=is_inverted),
-    )
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_bytes(content)
-    beside.rename(path)

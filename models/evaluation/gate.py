@@ -3,17 +3,15 @@
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ensemble import Ensemble
-from models.evaluation.answers import Answers, Interview, Progress
+from models.evaluation.answers import Answers, Interview
 from models.training.annotations import Annotation
 from models.training.archive import RadiographArchive
-from models.training.cohort import Cohort
 from models.training.gate import covers, made_up
 from models.training.gate.examples import read_others
 from models.training.regions import FOREARM, read_boxes
@@ -26,10 +24,14 @@ from schemas.releases import GateRow, PreprocessingRule
 #: made-up pictures of each kind
 MADE_UP = 100
 SEED = 7
+#: in the data folder
+OTHER_HOSPITAL, OTHER_BODIES = "other_hospital.zip", "not_hand.zip"
 WHITE = 255.0
 
 Picture = NDArray[np.float32]
 Random = np.random.Generator
+#: gives the second of two hands, which most ways of spoiling do not look at
+ReadPicture = Callable[[], Picture]
 
 
 def _unit(pixels: Picture, rule: PreprocessingRule) -> Picture:
@@ -38,9 +40,9 @@ def _unit(pixels: Picture, rule: PreprocessingRule) -> Picture:
     return to_unit_range(pixels, inside=everywhere, rule=rule)
 
 
-def _two_hands(unit: Picture, other: Picture, random: Random) -> Picture:
+def _two_hands(unit: Picture, read_other: ReadPicture, random: Random) -> Picture:
     """Return the two hands of a child, or of two children, in one wide field."""
-    second = unit[:, ::-1] if made_up.happens(random, 0.5) else other
+    second = unit[:, ::-1] if made_up.happens(random, 0.5) else read_other()
     rows, columns = unit.shape
     second = made_up.resized(np.ascontiguousarray(second), rows=rows, columns=columns)
     return np.ascontiguousarray(np.hstack([unit, second]))
@@ -48,13 +50,13 @@ def _two_hands(unit: Picture, other: Picture, random: Random) -> Picture:
 
 def _of_one(
     make: Callable[[Picture, Random], Picture],
-) -> Callable[[Picture, Picture, Random], Picture]:
+) -> Callable[[Picture, ReadPicture, Random], Picture]:
     """Return the same of two hands, of which the second is not looked at."""
-    return lambda unit, _other, random: make(unit, random)
+    return lambda unit, _read_other, random: make(unit, random)
 
 
 #: kind in the table → how it is made, and the reason that it should be refused for
-SPOILT: dict[str, tuple[Callable[[Picture, Picture, Random], Picture], RefusalReason]] = {
+SPOILT: dict[str, tuple[Callable[[Picture, ReadPicture, Random], Picture], RefusalReason]] = {
     "made up: two hands": (_two_hands, RefusalReason.BOTH_HANDS),
     "made up: fingertips cut off": (_of_one(made_up.without_fingertips), RefusalReason.CUT_OFF),
     "made up: wrist cut off": (_of_one(made_up.without_wrist), RefusalReason.CUT_OFF),
@@ -80,51 +82,55 @@ def _row(name: str, verdicts: Iterable[GateVerdict], reason: RefusalReason | Non
 
 
 def _spoilt_rows(
-    ensemble: Ensemble, cohort: Cohort, annotations: Sequence[Annotation], told: Progress
+    interview: Interview, annotations: Sequence[Annotation], name: str
 ) -> list[GateRow]:
-    archive = cohort.open_archive()
-    rule = ensemble.manifest.preprocessing
-    rows: list[GateRow] = []
-    for name, (make, reason) in SPOILT.items():
-        verdicts = []
-        random = np.random.default_rng((SEED, len(rows)))
-        for _ in range(MADE_UP):
-            unit, other = (
-                _unit(_read(archive, annotations[int(index)]), rule)
-                for index in random.integers(len(annotations), size=2)
-            )
-            verdicts.append(ensemble.check(WHITE * make(unit, other, random)))
-        rows.append(_row(name, verdicts, reason))
-        told(name, MADE_UP, MADE_UP)
-    return rows
+    """Return how hands are refused that one thing was done to."""
+    archive, rule = interview.cohort.open_archive(), interview.ensemble.manifest.preprocessing
+    place, (make, reason) = list(SPOILT).index(name), SPOILT[name]
+    random = np.random.default_rng((SEED, place))
+    verdicts: list[GateVerdict] = []
+    for _ in range(MADE_UP):
+        one, other = (
+            annotations[int(index)] for index in random.integers(len(annotations), size=2)
+        )
+        shown = make(
+            _read_unit(archive, one, rule),
+            partial(_read_unit, archive, other, rule),
+            random,
+        )
+        verdicts.append(interview.ensemble.check(WHITE * shown))
+        done = place * MADE_UP + len(verdicts)
+        interview.progress("made-up pictures", done, len(SPOILT) * MADE_UP)
+    return [_row(name, verdicts, reason)]
 
 
 def _read(archive: RadiographArchive, one: Annotation) -> Picture:
     return archive.read(folder=one.folder, image_id=one.image_id).astype(np.float32)
 
 
+def _read_unit(archive: RadiographArchive, one: Annotation, rule: PreprocessingRule) -> Picture:
+    return _unit(_read(archive, one), rule)
+
+
 #: share of the height that is left below the boxes of radius and ulna
 BELOW_FOREARM = 0.01
 
 
-def _cut_rows(
-    ensemble: Ensemble, cohort: Cohort, annotations: Sequence[Annotation]
-) -> list[GateRow]:
+def _cut_rows(interview: Interview, annotations: Sequence[Annotation]) -> list[GateRow]:
     """Return how cuts exactly through bones whose place is known are recognised, or let pass."""
-    archive = cohort.open_archive()
-    boxes = read_boxes(cohort.data)
+    archive = interview.cohort.open_archive()
+    boxes, check = read_boxes(interview.cohort.data), interview.ensemble.check
     tips, wrists, forearms = [], [], []
     for one in annotations:
-        if one.patient_id not in boxes:
-            continue
         pixels, regions = _read(archive, one), boxes[one.patient_id]
         rows = pixels.shape[0]
         joint = min(bottom for name, _, top, _, bottom in regions if name == "DIP")
-        tips.append(ensemble.check(pixels[round(joint * rows) :]))
+        tips.append(check(pixels[round(joint * rows) :]))
         forearm = [one for one in regions if one[0] in FOREARM]
-        wrists.append(ensemble.check(pixels[: round(min(one[2] for one in forearm) * rows)]))
+        wrists.append(check(pixels[: round(min(one[2] for one in forearm) * rows)]))
         end = max(one[4] for one in forearm) + BELOW_FOREARM
-        forearms.append(ensemble.check(pixels[: round(end * rows)]))
+        forearms.append(check(pixels[: round(end * rows)]))
+        interview.progress("cut hands", len(tips), len(annotations))
     if not tips:
         return []
     return [
@@ -134,11 +140,13 @@ def _cut_rows(
     ]
 
 
-def _other_rows(ensemble: Ensemble, data: Path) -> list[GateRow]:
+def _other_rows(interview: Interview) -> list[GateRow]:
     """Return how pictures of other bodies are refused, by what they show."""
     groups: dict[str, list[GateVerdict]] = defaultdict(list)
-    for one in read_others(data):
-        verdict = ensemble.check(one.pixels.astype(np.float32))
+    others = read_others(interview.cohort.data)
+    for index, one in enumerate(others, 1):
+        verdict = interview.ensemble.check(one.pixels.astype(np.float32))
+        interview.progress("pictures of other bodies", index, len(others))
         if one.may_train:
             groups["no hands, trained on"].append(verdict)
             continue
@@ -147,19 +155,16 @@ def _other_rows(ensemble: Ensemble, data: Path) -> list[GateRow]:
     return [_row(name, groups[name], RefusalReason.NOT_A_HAND) for name in sorted(groups)]
 
 
-def _hospital_row(ensemble: Ensemble, data: Path) -> list[GateRow]:
+def _hospital_row(interview: Interview) -> list[GateRow]:
     """Return how many hands of another hospital are refused, and how many are mended."""
-    path = data / "other_hospital.zip"
-    if not path.exists():
-        return []
     verdicts = []
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith("/"):
-                continue
+    with zipfile.ZipFile(interview.cohort.data / OTHER_HOSPITAL) as archive:
+        names = sorted(name for name in archive.namelist() if not name.endswith("/"))
+        for name in names:
             stored = np.frombuffer(archive.read(name), dtype=np.uint8)
             pixels = np.asarray(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), dtype=np.float32)
-            verdicts.append(ensemble.check(pixels))
+            verdicts.append(interview.ensemble.check(pixels))
+            interview.progress("hands of another hospital", len(verdicts), len(names))
     mended = sum(bool(one.flags) and one.mending.turns > 0 for one in verdicts)
     row = _row("hands of another hospital (recognised: turned)", verdicts, None)
     return [row.model_copy(update={"recognised": mended})]
@@ -180,29 +185,63 @@ def measure_files(interview: Interview) -> list[GateRow]:
     return [_row("no hands, DICOM files", verdicts, RefusalReason.NOT_A_HAND)]
 
 
-def measure_gate(interview: Interview, asked: Mapping[str, Answers]) -> list[GateRow]:
+def _pictures_beside(interview: Interview) -> list[GateRow]:
+    """Return how pictures of the data folder are judged that have no label."""
+    data = interview.cohort.data
+    rows = _hospital_row(interview) if (data / OTHER_HOSPITAL).exists() else []
+    rows += _other_rows(interview) if (data / OTHER_BODIES).exists() else []
+    return rows + measure_files(interview)
+
+
+def _names_beside(interview: Interview) -> list[str]:
+    """Return what tells those pictures apart from those of another data folder."""
+    data = interview.cohort.data
+    paths = [data / OTHER_HOSPITAL, data / OTHER_BODIES, *data.glob("dicom_not_hand/*.dcm")]
+    found = [f"{one.name}/{one.stat().st_size}" for one in sorted(paths) if one.exists()]
+    return [*found, "no files" if interview.dicom is None else "files"]
+
+
+def measure_gate(
+    interview: Interview, asked: Mapping[str, Answers], *, hands: Sequence[Annotation]
+) -> list[GateRow]:
     """Return how the gate judges hands, other pictures and made-up ones; none was trained on.
 
     Args:
         interview: its data folder holds the other pictures.
-        asked: name → what was said about held-out hands.
+        asked: name → what was said about held-out hands; those of native aspect first.
+        hands: what pictures are made up from.
     """
-    ensemble, cohort = interview.ensemble, interview.cohort
     rows = [
         GateRow(pictures=name, n=len(one.verdicts), refused=one.refused)
         for name, one in asked.items()
     ]
-    hands = next(iter(asked.values())).annotations
+    names = _names_beside(interview)
+    rows += _remembered(interview, "pictures beside", names, _pictures_beside)
+    if interview.ensemble.manifest.gate is None:
+        return rows
     everyone = {
         shown.patient_id: shown
         for one in reversed(list(asked.values()))
         for shown in one.annotations
     }
-    rows += _hospital_row(ensemble, cohort.data)
-    if (cohort.data / "not_hand.zip").exists():
-        rows += _other_rows(ensemble, cohort.data)
-    rows += measure_files(interview)
-    if ensemble.manifest.gate is not None:
-        rows += _cut_rows(ensemble, cohort, list(everyone.values()))
-        rows += _spoilt_rows(ensemble, cohort, hands, interview.progress)
+    boxed = read_boxes(interview.cohort.data)
+    cut = [everyone[one] for one in sorted(everyone.keys() & boxed.keys())]
+    names = [interview.name_of(one) for one in cut]
+    rows += _remembered(interview, "cut hands", names, partial(_cut_rows, annotations=cut))
+    names = [interview.name_of(one) for one in hands]
+    for name in SPOILT:
+        rows += _remembered(
+            interview, name, names, partial(_spoilt_rows, annotations=hands, name=name)
+        )
     return rows
+
+
+def _remembered(
+    interview: Interview,
+    what: str,
+    names: Sequence[str],
+    find: Callable[[Interview], list[GateRow]],
+) -> list[GateRow]:
+    """Return rows that are not measured twice."""
+    rows = interview.remembered(what, names, lambda: [one.model_dump() for one in find(interview)])
+    return [GateRow.model_validate(one) for one in rows]

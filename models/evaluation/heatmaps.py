@@ -162,10 +162,20 @@ def measure_heatmaps(
     interview: Interview, annotations: Sequence[Annotation]
 ) -> HeatmapMeasures | None:
     """Return what the heatmaps of the first children show; None without any child."""
-    ensemble, rule = interview.ensemble, interview.ensemble.manifest.preprocessing
-    archive, boxes = interview.cohort.open_archive(), read_boxes(interview.cohort.data)
+    boxes = read_boxes(interview.cohort.data)
     boxed = [one for one in annotations if one.patient_id in boxes]
     chosen = list(dict.fromkeys([*boxed, *annotations]))[:HEATMAP_CHILDREN]
+    names = [interview.name_of(one) for one in chosen]
+    found = interview.remembered(
+        "heatmaps", names, lambda: _measure_shares(interview, chosen), by_networks=True
+    )
+    return _summary(found) if found["hand"] else None
+
+
+def _measure_shares(interview: Interview, chosen: Sequence[Annotation]) -> dict[str, list[float]]:
+    """Return what is measured on each child, by what it is."""
+    ensemble, rule = interview.ensemble, interview.ensemble.manifest.preprocessing
+    archive, boxes = interview.cohort.open_archive(), read_boxes(interview.cohort.data)
     randomised = _randomised(ensemble)
     random = np.random.default_rng(SEED)
     found: dict[str, list[float]] = {
@@ -189,7 +199,7 @@ def measure_heatmaps(
             bordered, border = with_border(pixels)
             found["border"].append(share_inside(_fields(ensemble, bordered, one), border))
         interview.progress("heatmaps", index + 1, len(chosen))
-    return _summary(found) if found["hand"] else None
+    return found
 
 
 def _summary(found: dict[str, list[float]]) -> HeatmapMeasures:

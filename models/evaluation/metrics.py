@@ -91,26 +91,38 @@ def measure_bands(outcomes: Outcomes, *, prefix: str) -> list[MetricRow]:
 
     Bands of the estimate are what an interval can promise anything about: the label is not known
     where it is stated. Bands with fewer than ``LEAST_BAND`` children join the next older one, the
-    last its younger neighbour.
+    last its younger neighbour; names say the bounds that there are.
     """
     rows = [measure(f"{prefix}all", outcomes)]
     for sex, name in ((Sex.FEMALE, "girls"), (Sex.MALE, "boys")):
         ours = outcomes.where(outcomes.sexes == sex.value)
         for low, high in pooled_bands(ours.ages):
             inside = ours.where((ours.ages >= low) & (ours.ages < high))
-            upper = f"to {high:.0f}" if high < np.inf else "and more"
-            rows.append(measure(f"{prefix}{name} estimated {low:.0f} {upper} months", inside))
+            rows.append(measure(prefix + _name_band(name, low, high), inside))
     return rows
 
 
+def _name_band(children: str, low: float, high: float) -> str:
+    if low == -np.inf and high == np.inf:
+        return f"all {children}"
+    if low == -np.inf:
+        return f"{children} estimated below {high:.0f} months"
+    if high == np.inf:
+        return f"{children} estimated {low:.0f} months and more"
+    return f"{children} estimated {low:.0f} to {high:.0f} months"
+
+
 def pooled_bands(ages: NDArray[np.float64]) -> list[tuple[float, float]]:
-    """Return bands ``[low, high)`` of at least ``LEAST_BAND`` children, or one for all."""
+    """Return bands ``[low, high)`` of at least ``LEAST_BAND`` children, or one for all.
+
+    The first begins and the last ends nowhere.
+    """
     bands: list[tuple[float, float]] = []
-    low = 0.0
+    low = -np.inf
     for _, high in AGE_BANDS:
         if np.count_nonzero((ages >= low) & (ages < high)) >= LEAST_BAND:
             bands.append((low, float(high)))
             low = float(high)
     if not bands:
-        return [(0.0, np.inf)] if ages.size else []
+        return [(-np.inf, np.inf)] if ages.size else []
     return [*bands[:-1], (bands[-1][0], np.inf)]

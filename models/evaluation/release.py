@@ -114,7 +114,7 @@ def measure_release(interview: Interview) -> Measurement:
     examples = next(iter(errors.asked.values())).annotations  # of native aspect, if there are any
     return Measurement(
         metrics=errors.rows,
-        gate=tuple(measure_gate(interview, errors.asked)),
+        gate=tuple(measure_gate(interview, errors.asked, hands=examples)),
         changes=tuple(measure_changes(interview, examples)),
         heatmaps=measure_heatmaps(interview, examples),
         clinical=errors.clinical,

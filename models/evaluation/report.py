@@ -1,12 +1,9 @@
-"""Everything that `boneage evaluate` finds: asked once, then written as table, CSV and page."""
+"""Everything that `boneage evaluate` finds, asked once."""
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +21,11 @@ from models.evaluation.statistics import (
     correct,
     fit_bias,
     pearson,
+    require_fit,
     score_sex,
 )
-from models.evaluation.variants import Variant, as_it_is, turned_in_place
+from models.evaluation.variants import Variant, turned_in_place
+from models.evaluation.ways import Way, by_way, ways_of_robustness
 from models.training.annotations import Annotation
 from models.training.cohort import NATIVE
 from models.training.split import Part
@@ -102,6 +101,7 @@ class Report:
     bias: tuple[BiasLine, ...]  #: taken off, or what the test part itself shows (n = test children)
     is_corrected: bool
     sex: tuple[SexScores, ...]
+    ways: tuple[Way, ...]  #: what was read which way
     gate: tuple[GateRow, ...] = ()
     changes: tuple[ChangeRow, ...] = ()
     heatmaps: HeatmapMeasures | None = None
@@ -134,7 +134,7 @@ def _ask(interview: Interview, images: Sequence[Annotation], question: Question)
         return interview.ask(images)
     views: dict[str, Variant] = {
         f"turned in place by {degrees:+g}°" if degrees else "as it is": (
-            partial(turned_in_place, degrees=degrees) if degrees else as_it_is
+            partial(turned_in_place, degrees=degrees)
         )
         for degrees in TURNS_DEGREES
     }
@@ -220,6 +220,7 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
 
     Raises:
         NoImagesError: the part holds no such image.
+        UnfitBiasError: the network hardly follows the age, so that no line may be taken off.
         NoTrainingDataError: the data are not there.
     """
     images = select_images(interview, question, question.part)
@@ -235,26 +236,18 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
             if part is not question.part
             for one in select_images(interview, question, part)
         ]
-        bias = _bias_lines(_ask(interview, fitted_on, question).outcomes, question.correction)
+        fitted = _bias_lines(_ask(interview, fitted_on, question).outcomes, question.correction)
+        bias = tuple(map(require_fit, fitted))
         outcomes = _shifted(outcomes, correct(outcomes.ages, outcomes.sexes, bias))
     else:
         bias = _bias_lines(outcomes, question.correction)
-    extra: dict[str, Any] = {}
-    if question.robustness:
-        native = [one for one in answers.annotations if one.folder in NATIVE]
-        native = native or list(answers.annotations)
-        asked = {f"hands of the {question.part} part": answers}
-        extra = {
-            "gate": tuple(measure_gate(interview, asked)),
-            "changes": tuple(measure_changes(interview, native)),
-            "heatmaps": measure_heatmaps(interview, native),
-        }
+    robustness = _measure_more(interview, answers, question) if question.robustness else {}
     return Report(
         target=target,
         manifest=interview.ensemble.manifest,
         question=question,
         answers=answers,
-        are_files=interview.dicom is not None,
+        are_files=_are_files(interview, question),
         outcomes=outcomes,
         rows=tuple(measure_groups(outcomes, resamples=question.resamples)),
         members=tuple(member_rows(answers)),
@@ -263,69 +256,45 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
         bias=bias,
         is_corrected=is_corrected,
         sex=_sex_scores(interview, answers.annotations),
-        **extra,
+        ways=_say_ways(interview, answers, question),
+        **robustness,
     )
 
 
-def as_plain(report: Report) -> dict[str, Any]:
-    """Return all figures as plain values, for JSON."""
+def _are_files(interview: Interview, question: Question) -> bool:
+    """Say whether images of native aspect come as files; those turned for an average do not."""
+    return interview.dicom is not None and not question.rotations_and_flip
+
+
+def _examples(interview: Interview, answers: Answers, question: Question) -> list[Annotation]:
+    """Return the hands of native aspect, or all: in the order in which `release build` asks."""
+    asked = {(one.folder, one.image_id) for one in answers.annotations}
+    native = interview.cohort.select(question.part, folders=NATIVE)
+    return [one for one in native if (one.folder, one.image_id) in asked] or list(
+        answers.annotations
+    )
+
+
+def _measure_more(interview: Interview, answers: Answers, question: Question) -> dict[str, Any]:
+    """Return what gate, changes and heatmaps were found to do, as `release build` finds it."""
+    asked = {
+        f"hands of the {question.part} part, {way}": said
+        for way, said in by_way(answers, are_files=_are_files(interview, question)).items()
+    }
+    examples = _examples(interview, answers, question)
     return {
-        "target": report.target,
-        "release": report.manifest.name,
-        "part": report.question.part.value,
-        "images": report.question.images.value,
-        "native_read_from": "DICOM files" if report.are_files else "pictures",
-        "pearson": round(report.pearson, 4),
-        "guess_mae_months": round(report.guess_mae_months, 2),
-        "refused_by_gate": report.answers.refused,
-        "without_hand": [f"{one.folder}/{one.image_id}" for one in report.answers.without_hand],
-        "is_corrected": report.is_corrected,
-        "bias": [asdict(one) for one in report.bias],
-        "groups": [one.model_dump() for one in report.rows],
-        "members": [one.model_dump() for one in report.members],
-        "bands": [one.model_dump() for one in report.bands],
-        "sex": [asdict(one) for one in report.sex],
-        "gate": [one.model_dump() for one in report.gate],
-        "changes": [one.model_dump() for one in report.changes],
-        "heatmaps": report.heatmaps.model_dump() if report.heatmaps else None,
+        "gate": tuple(measure_gate(interview, asked, hands=examples)),
+        "changes": tuple(measure_changes(interview, examples)),
+        "heatmaps": measure_heatmaps(interview, examples),
     }
 
 
-def write_json(report: Report, path: Path) -> None:
-    """Write all figures."""
-    path.write_text(json.dumps(as_plain(report), indent=1) + "\n", encoding="utf-8")
-
-
-def write_predictions(report: Report, path: Path) -> None:
-    """Write one line for each image: label, estimate, interval, members, what the gate said.
-
-    Where months were averaged over views, what was said to each view stands in a column of its own.
-    """
-    ages = report.answers.member_ages()
-    header = ["image_ID", "dir", "patient_ID", "sex", "bone_age", "estimate", "low", "high"]
-    with path.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines)
-        views = report.answers.views
-        writer.writerow([*header, *ages, "refusal", "turned_by", "inverted", *views])
-        for index, one in enumerate(report.answers.annotations):
-            verdict = report.answers.verdicts[index]
-            numbers = (
-                report.outcomes.ages[index],
-                report.outcomes.lows[index],
-                report.outcomes.highs[index],
-                *(months[index] for months in ages.values()),
-            )
-            writer.writerow(
-                [
-                    one.image_id,
-                    one.folder,
-                    one.patient_id,
-                    one.sex.value,
-                    f"{one.age_months:g}",
-                    *(f"{number:.2f}" for number in numbers),
-                    verdict.refusal.value if verdict.refusal else "",
-                    90 * verdict.mending.turns,
-                    int(verdict.mending.is_inverted),
-                    *(f"{months[index]:.2f}" for months in views.values()),
-                ]
-            )
+def _say_ways(interview: Interview, answers: Answers, question: Question) -> tuple[Way, ...]:
+    ways = [
+        Way(what="error, interval, bias", n=len(said.annotations), how=way)
+        for way, said in by_way(answers, are_files=_are_files(interview, question)).items()
+    ]
+    if question.robustness:
+        examples = _examples(interview, answers, question)
+        ways += ways_of_robustness(examples, are_files=interview.dicom is not None)
+    return tuple(ways)

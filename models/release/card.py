@@ -5,7 +5,8 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from schemas.releases import HeatmapMeasures, Manifest, MetricRow, TrainingRecord
+from models.calibration import BAND_EDGES
+from schemas.releases import HeatmapMeasures, IntervalGroup, Manifest, MetricRow, TrainingRecord
 
 _UNKNOWN = "not written down"
 #: share of a heatmap's months that should lie inside the hand
@@ -170,10 +171,21 @@ def _format_training(manifest: Manifest) -> str:
 
 def _format_groups(manifest: Manifest) -> str:
     return "\n".join(
-        f"| {one.sex} | {one.low_months:.0f} to {one.high_months:.0f} "
-        f"| {one.half_width_months:.1f} | {one.n} |"
+        f"| {one.sex} | {_name_band(one)} | {one.half_width_months:.1f} | {one.n} |"
         for one in manifest.calibration.groups
     )
+
+
+def _name_band(group: IntervalGroup) -> str:
+    """Return the bounds that a band has; those of the scale are none."""
+    is_first, is_last = group.low_months <= 0, group.high_months >= BAND_EDGES[-1]
+    if is_first and is_last:
+        return "all"
+    if is_first:
+        return f"below {group.high_months:.0f}"
+    if is_last:
+        return f"{group.low_months:.0f} and more"
+    return f"{group.low_months:.0f} to {group.high_months:.0f}"
 
 
 def _format_gate(manifest: Manifest) -> str:

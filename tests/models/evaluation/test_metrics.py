@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from models.evaluation.metrics import Outcomes, bootstrap_mean, measure, measure_groups
+from models.evaluation.metrics import (
+    Outcomes,
+    bootstrap_mean,
+    measure,
+    measure_bands,
+    measure_groups,
+)
 
 
 def outcomes(labels: list[float], ages: list[float]) -> Outcomes:
@@ -36,6 +42,34 @@ def test_groups_are_all_children_each_sex_and_the_bands_that_have_children() -> 
         "96 to 132 months",
         "192 to 240 months",
     ]
+
+
+@pytest.mark.parametrize(
+    ("girls", "names"),
+    [
+        ([50.0] * 20, ["all girls"]),
+        (
+            [-1.0] + [50.0] * 100 + [150.0] * 100,
+            ["girls estimated below 60 months", "girls estimated 60 months and more"],
+        ),
+        (
+            [50.0] * 100 + [110.0] * 100 + [200.0] * 100,
+            [
+                "girls estimated below 60 months",
+                "girls estimated 60 to 132 months",
+                "girls estimated 132 months and more",
+            ],
+        ),
+    ],
+)
+def test_bands_are_named_by_the_bounds_they_have(girls: list[float], names: list[str]) -> None:
+    ages = [age for girl in girls for age in (girl, 100.0)]  # a boy of 100 months after each
+
+    rows = measure_bands(outcomes(ages, ages), prefix="")
+
+    named = [row for row in rows if "girls" in row.group]
+    assert [row.group for row in named] == names
+    assert sum(row.n for row in named) == len(girls)
 
 
 def test_the_bootstrap_interval_holds_the_mean_and_narrows_with_more_children() -> None:

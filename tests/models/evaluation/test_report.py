@@ -2,27 +2,30 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.ensemble import load_estimator
+from models.evaluation import statistics
 from models.evaluation.answers import Interview, ignore_progress
 from models.evaluation.changes import measure_changes
 from models.evaluation.heatmaps import hand_mask, share_inside, shows_a_hand
+from models.evaluation.kept import KeptAnswers
 from models.evaluation.page import draw_all, format_page
 from models.evaluation.report import (
     Correction,
     Images,
     NoImagesError,
     Question,
-    as_plain,
     make_report,
-    write_predictions,
 )
+from models.evaluation.statistics import UnfitBiasError
 from models.evaluation.target import Asking, opened, views_of
 from models.evaluation.variants import VARIANTS, turned_in_place
+from models.evaluation.writing import as_plain, write_predictions
 from models.release.manifest import read_manifest
 from models.training.cohort import Cohort
 from models.training.recipe_file import read_recipe
@@ -96,7 +99,10 @@ def test_what_was_said_once_is_read_from_the_cache(interview: Interview) -> None
     assert asked == []
 
 
-def test_a_bias_is_fitted_on_other_children_than_it_is_judged_on(interview: Interview) -> None:
+def test_a_bias_is_fitted_on_other_children_than_it_is_judged_on(
+    interview: Interview, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "SENSIBLE_SLOPES", (-np.inf, np.inf))  # untrained networks
     plain = make_report("tiny", interview, QUESTION)
     question = Question(
         images=Images.SQUASHED, limit=12, resamples=200, correction=Correction.OVERALL
@@ -108,6 +114,39 @@ def test_a_bias_is_fitted_on_other_children_than_it_is_judged_on(interview: Inte
     assert corrected.is_corrected
     assert line.n == 24  # twelve of calibrate, twelve of validate
     np.testing.assert_allclose(corrected.outcomes.ages, line.corrected(plain.outcomes.ages))
+
+
+def test_a_network_that_says_nearly_one_age_is_not_corrected(interview: Interview) -> None:
+    question = Question(images=Images.SQUASHED, limit=12, correction=Correction.OVERALL)
+
+    with pytest.raises(UnfitBiasError, match="Evaluate without --correct-bias"):
+        make_report("tiny", interview, question)
+
+
+def test_what_was_asked_among_others_is_not_asked_again(interview: Interview) -> None:
+    children = interview.cohort.select(Part.TEST)[:8]
+    said = interview.ask(children)
+    asked: list[tuple[str, int]] = []
+    again = replace(interview, progress=lambda what, _done, total: asked.append((what, total)))
+
+    assert again.ask(children[6:1:-1]) == said.about([6, 5, 4, 3, 2])
+    again.ask(interview.cohort.select(Part.TEST)[:9])
+    assert asked in ([], [("hands, as it is", 1)])  # the ninth alone, if nobody had asked
+
+
+def test_a_line_of_the_cache_that_was_cut_off_is_asked_again(tmp_path: Path) -> None:
+    KeptAnswers(tmp_path, "months", "a").keep({"first": 1.0, "second": 2.0})
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text(encoding="utf-8").rstrip()[:-4], encoding="utf-8")
+
+    known = KeptAnswers(tmp_path, "months", "a")
+    assert "second" not in known
+    known.keep({"third": 3.0})
+
+    again = KeptAnswers(tmp_path, "months", "a")
+    assert (again["first"], again["third"]) == (1.0, 3.0)
+    assert "second" not in again
+    assert "first" not in KeptAnswers(tmp_path, "months", "b")
 
 
 def test_mirror_averaging_can_be_asked_of_any_release(cohort: Cohort, folder: Path) -> None:
