@@ -2,12 +2,10 @@
 
 A rule may have the hand turned upright first (``models.upright``).
 
-The order is ``squash → find_exposed_area → to_unit_range → (to_hand_tone →) resize_unit_range →
-normalise``. The constants come from the release (``schemas.releases.PreprocessingRule``), never
-from a setting.
+The order is ``squash → find_exposed_area → to_unit_range → resize_unit_range → normalise``. The
+constants come from the release (``schemas.releases.PreprocessingRule``), never from a setting.
 """
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -22,9 +20,6 @@ from schemas.releases import PreprocessingRule
 
 #: never strip more than this share of the image from one side while looking for a border
 MOST_STRIPPED = 0.4
-
-#: soft tissue is darker than Otsu's threshold between air and bone; above this share of it is hand
-TISSUE_SHARE = 0.7
 
 #: a range below this share of the values themselves is float32 arithmetic, not an image
 ROUNDING = 1e-5
@@ -166,28 +161,6 @@ def expose(image: NDArray[np.float32], *, rule: PreprocessingRule) -> Exposed:
     return _exposed(image, find_exposed_area(image, tolerance=rule.border_tolerance), rule)
 
 
-def to_hand_tone(
-    unit: NDArray[np.float32], *, inside: NDArray[np.bool_], tone: float
-) -> NDArray[np.float32]:
-    """Return the picture with the median of the hand at one tone, by a power of all values.
-
-    So a brighter tone curve of a detector or VOI LUT gives nearly the same picture; 0 and 1 stay
-    where they are. Measured for gamma 0.5 and 2 in ``models/EXPERIMENTS.md``.
-
-    Args:
-        unit: ``(height, width)`` 0.0 air … 1.0 bone.
-        inside: ``(height, width)`` True where the detector was exposed.
-        tone: wanted median.
-    """
-    levels = np.rint(255 * unit[inside]).astype(np.uint8)
-    threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
-    hand = levels[levels > TISSUE_SHARE * threshold]
-    median = float(np.median(hand)) / 255 if hand.size else tone
-    power = math.log(tone) / math.log(min(max(median, 0.05), 0.95))
-    toned: NDArray[np.float32] = unit ** np.float32(power)
-    return toned
-
-
 def resize_unit_range(unit: NDArray[np.float32], *, size: int) -> NDArray[np.float32]:
     """Return the square unit-range image at a member's input size, ``(size, size)`` float32."""
     if unit.shape == (size, size):
@@ -217,14 +190,7 @@ def to_working_image(
     Raises:
         FlatImageError: the image is almost uniform.
     """
-    return toned(expose(squash(pixels, size=rule.working_size), rule=rule), rule=rule)
-
-
-def toned(exposed: Exposed, *, rule: PreprocessingRule) -> NDArray[np.float32]:
-    """Return the working image that a squashed and exposed one makes; as ``to_working_image``."""
-    if rule.hand_tone is None:
-        return exposed.unit
-    return to_hand_tone(exposed.unit, inside=exposed.inside, tone=rule.hand_tone)
+    return expose(squash(pixels, size=rule.working_size), rule=rule).unit
 
 
 def to_model_input(working: NDArray[np.float32], *, size: int, rule: PreprocessingRule) -> Tensor:

@@ -21,18 +21,9 @@ class PreprocessingRule(_Strict):
     min_contrast: float = Field(ge=0)  #: least percentile range as a share of the full range
     mean: float = 0.5  #: network input = (unit - mean) / scale
     scale: float = 0.5
-    #: the median of the hand, which a power of the values brings it to; None, and then not written
-    #: down: as it comes
-    hand_tone: float | None = Field(
-        default=None, gt=0.2, lt=0.9, exclude_if=lambda value: value is None
-    )
     #: the hand is turned upright, and broad borders are cut off, first; False, and then not written
     #: down: as it lies
     upright: bool = Field(default=False, exclude_if=lambda value: not value)
-
-    def with_tone(self, hand_tone: float) -> "PreprocessingRule":
-        """Return the rule with another tone of the hand, checked."""
-        return PreprocessingRule.model_validate(self.model_dump() | {"hand_tone": hand_tone})
 
 
 class Subtraction(StrEnum):

@@ -26,7 +26,7 @@ _CARD = """\
 ## What it is
 
 {member_count} network(s) look at the same picture,{upright} squashed to {working} by {working}
-pixels and scaled between the percentiles {low} and {high} of the exposed area{tone}.
+pixels and scaled between the percentiles {low} and {high} of the exposed area.
 Each gives months; the estimate is their mean. They are told the patient's sex. "views" are what a
 network's months are averaged over: "mirror" is the picture and its mirror image. A recipe
 (`models/recipes`) with `warm_start` went on from another member: such members err alike more than
@@ -257,7 +257,7 @@ def say_heatmaps(found: HeatmapMeasures | None) -> str:
 
 def format_card(manifest: Manifest) -> str:
     """Return the card of a measured release as Markdown."""
-    clip, tone = manifest.preprocessing.clip_percent, manifest.preprocessing.hand_tone
+    clip = manifest.preprocessing.clip_percent
     return _CARD.format(
         name=manifest.name,
         version=manifest.version,
@@ -267,7 +267,6 @@ def format_card(manifest: Manifest) -> str:
         working=manifest.preprocessing.working_size,
         low=f"{clip:g}",
         upright=_UPRIGHT if manifest.preprocessing.upright else "",
-        tone="" if tone is None else f", the median of the hand brought to {tone:g} by a power",
         high=f"{100 - clip:g}",
         members=_format_members(manifest),
         training=_format_training(manifest),

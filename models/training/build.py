@@ -288,7 +288,6 @@ class NewRelease:
     gate: Path | None = None  #: folder of a trained gate; None: the simple bounds alone
     mask_network: Path | None = None  #: checkpoint; finds the hand for runs trained with masks
     averaging: Averaging = Averaging.MIRROR
-    hand_tone: float | None = None  #: as in ``PreprocessingRule``; members are not trained with it
     upright: bool = False  #: as in ``PreprocessingRule``; members are not trained with it
     releases: Path = RELEASES  #: where the folder is put
 
@@ -301,8 +300,7 @@ def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> P
         PermanentError: the mask network cannot be read.
     """
     read = _read_runs(runs, cohort, has_mask=new.mask_network is not None)
-    trained = PreprocessingRule.model_validate(read[0].record["preprocessing"])
-    rule = trained if new.hand_tone is None else trained.with_tone(new.hand_tone)
+    rule = PreprocessingRule.model_validate(read[0].record["preprocessing"])
     rule = rule.model_copy(update={"upright": rule.upright or new.upright})
     draft = new.releases / f".{new.name}.part"
     shutil.rmtree(draft, ignore_errors=True)

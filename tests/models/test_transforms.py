@@ -6,7 +6,6 @@ from models.transforms import (
     FlatImageError,
     find_exposed_area,
     squash,
-    to_hand_tone,
     to_model_input,
     to_unit_range,
     to_working_image,
@@ -114,25 +113,3 @@ def test_a_model_input_has_the_members_size_and_the_range_of_its_weights() -> No
     assert tuple(image.shape) == (1, 64, 64)
     assert float(image.min()) >= -1 - FLOAT_NOISE
     assert float(image.max()) <= 1 + FLOAT_NOISE
-
-
-def test_a_brighter_tone_curve_gives_the_same_hand_where_a_rule_names_its_tone() -> None:
-    hand = np.zeros((100, 100), dtype=np.float32)
-    hand[:, 30:70] = np.linspace(0.35, 0.95, 40, dtype=np.float32)  # air on both sides
-    inside = np.ones(hand.shape, dtype=np.bool_)
-
-    plain, bright = (
-        to_hand_tone(hand ** np.float32(gamma), inside=inside, tone=0.56) for gamma in (1.0, 0.5)
-    )
-
-    assert np.median(plain[:, 30:70]) == pytest.approx(0.56, abs=0.01)
-    np.testing.assert_allclose(bright, plain, atol=0.01)
-    assert (plain[:, :30] == 0).all()
-
-
-def test_a_rule_without_a_tone_reads_the_hand_as_it_comes_and_says_nothing_of_it() -> None:
-    rule = DEFAULT_RULE.with_tone(0.56)
-
-    assert rule.hand_tone == 0.56
-    assert "hand_tone" in rule.model_dump_json()
-    assert "hand_tone" not in DEFAULT_RULE.model_dump_json()  # prepared images are kept by it

@@ -28,16 +28,6 @@ def build(
         Literal["none", "mirror", "five_crops"],
         typer.Option("--averaging", help="Views that each member's months are averaged over."),
     ] = "mirror",
-    hand_tone: Annotated[
-        float | None,
-        typer.Option(
-            "--hand-tone",
-            min=0.3,
-            max=0.8,
-            help="Bring the median of each hand to this tone, from 0 (air) to 1 (bone), before any "
-            "network sees it. Default: read it as it comes.",
-        ),
-    ] = None,
     upright: Annotated[
         bool,
         typer.Option(
@@ -92,7 +82,6 @@ def build(
                 gate=gate,
                 mask_network=mask_network,
                 averaging=Averaging(averaging),
-                hand_tone=hand_tone,
                 upright=upright,
                 releases=into or RELEASES,
             ),
