@@ -1,6 +1,7 @@
 """The shape of the database. Only ``worker.queue`` reads and writes it; rows never leave there.
 
-No name, no patient ID and no birth date stands in any of these tables.
+No name, no patient ID and no birth date stands in any of these tables. Indexes over a part of a
+table are declared in ``schemas.partial_indexes``.
 """
 
 from datetime import UTC, datetime
@@ -20,7 +21,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -126,13 +126,6 @@ class Reception(Table):
         Index(None, "accession_hash"),
         Index(None, "patient_id_hash"),
         Index(None, "calling_ae", "id"),
-        # partial: of both states, nearly all rows have the other
-        Index(
-            "ix_receptions_quarantined",
-            "received_at",
-            sqlite_where=text("state = 'quarantined'"),
-            postgresql_where=text("state = 'quarantined'"),
-        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -203,13 +196,6 @@ class Result(Table):
         UniqueConstraint("job_id", "revision"),
         CheckConstraint("revision >= 1", name="revision"),
         Index(None, "reception_id"),
-        Index(
-            "ix_results_drift",
-            "sex",
-            "id",
-            sqlite_where=text(HAS_DIFFERENCE),
-            postgresql_where=text(HAS_DIFFERENCE),
-        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -319,13 +305,6 @@ class JobEventRow(Table):
     __tablename__ = "job_events"
     __table_args__ = (
         Index(None, "job_id", "id"),
-        # partial: nearly all events are others
-        Index(
-            "ix_job_events_endings",
-            "id",
-            sqlite_where=text(IS_ENDING),
-            postgresql_where=text(IS_ENDING),
-        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -370,6 +349,20 @@ class TombstoneRow(Table):
     job_count: Mapped[int]
     digest: Mapped[str] = mapped_column(DIGEST)  #: of the hashes of these events, in their order
     signature: Mapped[str] = mapped_column(DIGEST)  #: HMAC-SHA256 with the key of the seals
+
+
+class RestingTotalsRow(Table):
+    """One row: how many jobs had come to rest after an event; those who start count from there."""
+
+    __tablename__ = "resting_totals"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event_id: Mapped[int]  #: no foreign key: retention may take the event
+    tombstone_id: Mapped[int]  #: of the last there was; 0: none. After another one, this is void
+    delivered: Mapped[int]
+    ignored: Mapped[int]
+    counted_at: Mapped[datetime]
 
 
 class RetiredJob(Table):

@@ -5,6 +5,7 @@ from typing import cast
 from alembic import context
 from sqlalchemy import Connection
 
+import schemas.partial_indexes  # noqa: F401 - they belong to the tables
 from schemas.tables import Table
 
 

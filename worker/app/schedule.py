@@ -20,6 +20,7 @@ RETENTION_SECONDS = 3600.0
 REPOSITORY_SECONDS = 5.0
 TRAIL_CHECK_SECONDS = 6 * 3600.0
 CONSTANCY_CHECK_SECONDS = 60.0
+TOTALS_SECONDS = 300.0
 
 
 def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> None:
@@ -79,6 +80,12 @@ def run_schedule(live: "LiveSettings", stop: threading.Event, _device: str) -> N
                 name="retention",
                 seconds=RETENTION_SECONDS,
                 work=retention.removing(config, actor=actor),
+            ),
+            PeriodicTask(
+                name="totals",
+                seconds=TOTALS_SECONDS,
+                work=lambda: queues.remember_totals(opened),
+                is_due_at_start=True,
             ),
             *_handing_on_tasks(config),
             *_watching_tasks(live, queue),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+import schemas.partial_indexes  # noqa: F401 - they belong to the tables
 from schemas.tables import Job, JobEventRow, OutboxRow, Output, Reception, Result
 from tests.worker.queue.makers import RETRY, arrival, send_all, settled
 from worker.queue.dialect import plain

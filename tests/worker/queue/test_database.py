@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, ProgrammingError, StatementError
 
 import schemas.migrations
+import schemas.partial_indexes  # they belong to the tables
 from schemas.errors import (
     BackupUnsupportedError,
     DatabaseUnavailableError,

@@ -1,15 +1,32 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from schemas.jobs import JobState
 from schemas.refusals import IgnoreReason
-from schemas.tables import TombstoneRow
+from schemas.retention import RetentionPolicy
+from schemas.tables import RestingTotalsRow, TombstoneRow
 from tests.fakes import Clock
-from tests.worker.queue.makers import arrival, claimed, send_all, settled
+from tests.worker.queue.makers import LEASE, arrival, claimed, send_all, settled
+from worker.operations.retention import RetentionRound
+from worker.queue.audit import AuditTrail
+from worker.queue.database import backup
 from worker.queue.figures import Figures
 from worker.queue.jobs import JobQueue
+from worker.queue.orphans import Orphans
 from worker.queue.outbox import Outbox
+from worker.queue.restore import restore
+from worker.queue.retention import FileRetention
+from worker.queue.tombstones import RecordRetention
+from worker.queue.totals import remember_totals
+
+KEY = b"k" * 32
 
 
 @pytest.fixture
@@ -122,3 +139,150 @@ def test_a_scrape_reads_no_more_rows_when_more_jobs_are_finished(
         ]
 
     assert scans == []
+
+
+class Site:
+    """A queue to which everything happens that may happen to one, by chance, from a seed."""
+
+    def __init__(self, queue: JobQueue, engine: Engine, clock: Clock, folder: Path) -> None:
+        self.queue = queue
+        self.engine = engine
+        self.clock = clock
+        self.folder = folder
+        self.outbox = Outbox(engine, now=clock, actor="test")
+        self.running = Figures(engine, now=clock)
+        self.backup: Path | None = None
+        self.received = 0
+
+    def steps(self) -> list[Callable[[], object]]:
+        only_here = [self.keep_a_copy, self.go_back] if self.engine.dialect.name == "sqlite" else []
+        often = [self.deliver, self.ignore, self.requeue, self.fail, self.cancel]
+        return [*often, *often, self.remember, self.remember, self.grow_old, *only_here]
+
+    def receive(self) -> str:
+        self.received += 1
+        uid = f"1.{self.received}"
+        self.queue.receive(arrival(uid))
+        return uid
+
+    def deliver(self) -> None:
+        settled(self.queue, uid=self.receive())
+        send_all(self.outbox)
+
+    def ignore(self) -> None:
+        self.receive()
+        self.queue.settle_ignored(claimed(self.queue), reason=IgnoreReason.NO_RULE)
+
+    def requeue(self) -> None:
+        for job in self.queue.jobs(states=(JobState.DELIVERED, JobState.IGNORED), limit=2):
+            if job.image_removed_at is None:
+                self.queue.requeue(job.job_id, reason="again")
+
+    def fail(self) -> None:
+        self.receive()
+        self.queue.fail(claimed(self.queue), code="bug", message="test")
+
+    def cancel(self) -> None:
+        self.receive()
+        for job in self.queue.jobs(states=(JobState.QUEUED,)):
+            self.queue.cancel(job.job_id, reason="test")
+
+    def remember(self) -> None:
+        remember_totals(self.engine, now=self.clock)
+
+    def grow_old(self) -> None:
+        """Let retention take what came to rest, image, result and rows."""
+        AuditTrail(self.engine, now=self.clock).seal(KEY, self.folder / "anchor")
+        self.clock.forward(days=400)
+        days = timedelta(days=30)
+        policy = RetentionPolicy(images=days, ignored=days, records=timedelta(days=365))
+        RetentionRound(
+            files=FileRetention(
+                self.engine,
+                root=self.folder,
+                policy=policy,
+                now=self.clock,
+                fingerprint=lambda _path: None,
+            ),
+            records=RecordRetention(
+                self.engine, period=policy.records, is_exported=False, now=self.clock
+            ),
+            orphans=Orphans(self.engine, root=self.folder, now=self.clock),
+            root=self.folder,
+            policy=policy,
+            key=lambda: KEY,
+        ).run()
+
+    def keep_a_copy(self) -> None:
+        self.backup = backup(self.engine, self.folder / "backups")
+
+    def go_back(self) -> None:
+        if self.backup is not None:
+            restore(self.engine, self.backup, set_aside=self.folder / "aside")
+            (self.folder / "anchor").unlink(missing_ok=True)  # as the runbook says
+            # a process that runs may see it a quarter of an hour later
+            self.running = Figures(self.engine, now=self.clock)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_happens_who_runs_and_who_starts_tell_what_counting_gives(
+    seed: int,
+    queue: JobQueue,
+    engine: Engine,
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.queue.totals.LATE_NUMBERS", 3)
+    monkeypatch.setattr("worker.queue.totals._FAR_BACK", 60)
+    site, chance = Site(queue, engine, clock, tmp_path), Random(seed)  # noqa: S311 - no secret
+    for _ in range(30):
+        step = chance.choice(site.steps())
+        step()
+        plain = {state: count for state, count in queue.counts().items() if count}
+
+        assert counted(Figures(engine, now=clock)) == plain, step.__name__
+        assert counted(site.running) == plain, step.__name__
+
+
+@pytest.mark.usefixtures("settled_at_once")
+def test_who_starts_carries_on_from_what_was_written_down(
+    queue: JobQueue, engine: Engine, clock: Clock, outbox: Outbox
+) -> None:
+    settled(queue)
+    send_all(outbox)
+    remember_totals(engine, now=clock)
+    with engine.begin() as connection:  # a figure that no counting would give
+        connection.execute(sa.update(RestingTotalsRow).values(delivered=1_000_000))
+    settled(queue, uid="1.2.4")
+    send_all(outbox)
+
+    assert counted(Figures(engine, now=clock)) == {JobState.DELIVERED: 1_000_001}
+
+
+def test_totals_hold_while_several_write(
+    queue: JobQueue, engine: Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.queue.totals.LATE_NUMBERS", 60)  # of four, none is further behind
+    running = Figures(engine, now=clock)
+
+    def work(worker: int) -> None:
+        for number in range(10):
+            queue.receive(arrival(f"{worker}.{number + 1}"))
+            while (claim := queue.claim(lease=LEASE)) is None:
+                pass
+            queue.settle_ignored(claim, reason=IgnoreReason.NO_RULE)
+            if number % 3 == 0:
+                queue.requeue(claim.job_id, reason="again")
+
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(work, worker) for worker in range(1, 5)]
+        while not all(writer.done() for writer in writers):
+            remember_totals(engine, now=clock)
+            counted(running)
+            counted(Figures(engine, now=clock))
+        assert [writer.result() for writer in writers] == [None] * 4
+
+    plain = {state: count for state, count in queue.counts().items() if count}
+    assert counted(running) == plain
+    assert counted(Figures(engine, now=clock)) == plain
