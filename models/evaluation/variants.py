@@ -51,8 +51,19 @@ def _bordered(
     return np.pad(pixels, width, constant_values=value).astype(np.float32)
 
 
-def _bright(pixels: NDArray[np.float32], *, share: float) -> NDArray[np.float32]:
-    """Return the image with a share of white added, cut off at both ends."""
+def _brightened(pixels: NDArray[np.float32], *, factor: float) -> NDArray[np.float32]:
+    """Return the image so many times as bright, cut off at white; as brightness usually is jittered.
+
+    (torchvision's ``ColorJitter``, Pillow's ``ImageEnhance.Brightness``.)
+    """
+    return np.asarray(np.clip(pixels * factor, 0, WHITE), dtype=np.float32)
+
+
+def _shifted(pixels: NDArray[np.float32], *, share: float) -> NDArray[np.float32]:
+    """Return the image with a share of white added, cut off at both ends.
+
+    The harder meaning of a brightness: in an image that uses half of the range, bone is lost.
+    """
     return np.asarray(np.clip(pixels + share * WHITE, 0, WHITE), dtype=np.float32)
 
 
@@ -108,8 +119,10 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         "turned by -20°": partial(rotated, degrees=-20.0),
         "mirrored": _mirrored,
         "inverted": _inverted,
-        "20 % brighter": partial(_bright, share=0.2),
-        "20 % darker": partial(_bright, share=-0.2),
+        "20 % brighter": partial(_brightened, factor=1.2),
+        "20 % darker": partial(_brightened, factor=0.8),
+        "a fifth of white added": partial(_shifted, share=0.2),
+        "a fifth of white taken off": partial(_shifted, share=-0.2),
         "20 % more contrast": partial(_contrasted, factor=1.2),
         "20 % less contrast": partial(_contrasted, factor=0.8),
         "gamma 0.5": partial(_tone, gamma=0.5),
