@@ -52,7 +52,7 @@ def _bordered(
 
 
 def _brightened(pixels: NDArray[np.float32], *, factor: float) -> NDArray[np.float32]:
-    """Return the image so many times as bright, cut off at white; as brightness usually is jittered.
+    """Return the image so many times as bright, cut off at white: brightness as usually jittered.
 
     (torchvision's ``ColorJitter``, Pillow's ``ImageEnhance.Brightness``.)
     """
