@@ -3,6 +3,17 @@
 const options = JSON.parse(process.argv[2]);
 const { chromium } = require(options.modules + '/playwright-core');
 
+// Fills in a form as a person does, and presses its button.
+async function send(page, form) {
+  for (const [field, path] of Object.entries(form.files)) await page.setInputFiles(field, path);
+  for (const [field, words] of Object.entries(form.words)) await page.fill(field, words);
+  for (const label of form.choices) await page.getByLabel(label).check();
+  await Promise.all([
+    page.waitForResponse(answer => answer.request().method() === 'POST'),
+    page.getByRole('button', { name: form.button }).click(),
+  ]);
+}
+
 (async () => {
   const browser = await chromium.launch({
     executablePath: options.browser, headless: true,
@@ -24,7 +35,7 @@ const { chromium } = require(options.modules + '/playwright-core');
       const path = `${options.folder}/${name}.png`;
       for (let round = 0, before = ''; round < options.rounds; round++) {
         await page.waitForTimeout(options.settle_ms);
-        const now = (await page.screenshot({ path })).toString('base64');
+        const now = (await page.screenshot({ path, fullPage: Boolean(options.form) })).toString('base64');
         if (now === before) break;
         before = now;
       }
@@ -41,6 +52,7 @@ const { chromium } = require(options.modules + '/playwright-core');
         await look(found.name, found.words);
       }
     } else {
+      if (options.form) await send(page, options.form);
       await look('page', options.words);
     }
   } finally {

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,11 +58,29 @@ class Seen:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """What a person does to a form, by CSS selector or by the words beside a choice."""
+
+    files: dict[str, str]
+    words: dict[str, str]
+    choices: tuple[str, ...]
+    button: str
+
+
 def require_viewer() -> None:
     """Skip (or fail) the test where the viewer or a browser is absent."""
+    _require({f"OHIF in {FOLDER}": _DIST / "index.html"})
+
+
+def require_browser() -> None:
+    """Skip (or fail) the test where there is no browser, or nothing that drives it."""
+    _require({f"playwright-core in {FOLDER}": FOLDER / "node_modules" / "playwright-core"})
+
+
+def _require(files: Mapping[str, Path]) -> None:
     lacking = [name for name in ("chromium", "node") if shutil.which(name) is None]
-    if not (_DIST / "index.html").exists():
-        lacking.append(f"OHIF in {FOLDER}")
+    lacking += [name for name, path in files.items() if not path.exists()]
     if lacking:
         missing(f"no {', no '.join(lacking)} (`make viewer`; Debian: chromium nodejs npm)")
 
@@ -83,10 +101,13 @@ def viewing_orthanc(folder: Path) -> Orthanc:
     )
 
 
-def browse(address: str, folder: Path, *, words: Sequence[str] = ()) -> Seen:
-    """Return what one page shows when it has settled."""
+def browse(
+    address: str, folder: Path, *, words: Sequence[str] = (), form: Entries | None = None
+) -> Seen:
+    """Return what one page shows when it has settled, or the answer to the form on it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (seen,) = _run({"url": address, "folder": str(folder), "words": list(words)})
+    options = {"url": address, "folder": str(folder), "words": list(words)}
+    (seen,) = _run(options | ({"form": asdict(form)} if form else {}))
     return seen
 
 
