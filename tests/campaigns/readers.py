@@ -61,7 +61,6 @@ url = "{url}"
 devices = ["cpu"]
 threads = 1
 images_at_once = {at_once}
-poll_seconds = 0.05
 
 [schedule]
 constancy_hours = 0

@@ -37,12 +37,10 @@ low_mark_percent = 99
 devices = ["cpu"]
 images_at_once = {at_once}
 lease_seconds = 10
-poll_seconds = 0.05
 
 [delivery]
 lease_seconds = 10
 first_retry_seconds = 0.5
-poll_seconds = 0.05
 
 [schedule]
 rescue_seconds = 1
