@@ -25,6 +25,7 @@ from models.training.averaging import WarmAverage
 from models.training.module import MemberTraining
 from models.training.recipe import WATCHED, Recipe
 from models.training.recipe_file import read_recipe, write_recipe
+from models.training.whole_files import written_whole
 from schemas.errors import PermanentError
 from schemas.releases import TrainingRecord
 
@@ -55,6 +56,23 @@ class DamagedRunError(PermanentError):
         super().__init__(
             f"{path} is cut off or damaged. Nothing was written. Copy the run's folder again from "
             "where it was trained, or train it anew under another name."
+        )
+
+
+class UnwritableRunError(PermanentError):
+    """The disk does not take what a run gives."""
+
+    code = "train.disk"
+
+    def __init__(self, *, path: Path, reason: str, passes_done: int) -> None:
+        left = (
+            f"{passes_done} whole passes are kept, and nothing half-written"
+            if passes_done
+            else "No pass was done, and nothing is left of the run"
+        )
+        super().__init__(
+            f"{path} cannot be written any more: {reason}. {left}. Free space on its disk, or give "
+            "--runs on another one, and give the same command again."
         )
 
 
@@ -121,7 +139,7 @@ class RunFolder:
 
     def forget(self) -> None:
         """Remove what ``begin`` and the logs wrote, and the folder if nothing else is in it."""
-        for file in (self.recipe, self.split, *self.path.glob("start.*")):
+        for file in (self.recipe, self.split, self.best, *self.path.glob("start.*")):
             file.unlink(missing_ok=True)
         for logs in LOGS:
             shutil.rmtree(self.path / logs, ignore_errors=True)
@@ -293,9 +311,8 @@ class KeepRecord(lightning.Callback):
         _write_weights(self._folder.weights, state)
 
     def _write_record(self) -> None:
-        beside = self._folder.record.with_suffix(".part")
-        beside.write_text(json.dumps(self._record, indent=1) + "\n", encoding="utf-8")
-        beside.replace(self._folder.record)
+        with written_whole(self._folder.record) as beside:
+            beside.write_text(json.dumps(self._record, indent=1) + "\n", encoding="utf-8")
 
     def _append_pass(self, metrics: Mapping[str, float], *, size: int, watched: str) -> None:
         """Add a line to passes.csv; a pass that was cut off behind its line has but the new one."""
@@ -304,17 +321,16 @@ class KeepRecord(lightning.Callback):
         lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
         before = [line for line in lines if int(line.split(",")[0]) < done]
         this = f"{done},{size},{metrics[watched]:.3f},{_now()}"
-        beside = path.with_suffix(".part")
         text = "\n".join([f"pass,size,{name},finished_at", *before, this]) + "\n"
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        with written_whole(path) as beside:
+            beside.write_text(text, encoding="utf-8")
 
 
 def _write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    beside = path.with_suffix(".part")
-    save_file({name: one.detach().contiguous().clone() for name, one in state.items()}, beside)
-    beside.chmod(0o644)
-    beside.replace(path)
+    whole = {name: one.detach().contiguous().clone() for name, one in state.items()}
+    with written_whole(path) as beside:
+        save_file(whole, beside)
+        beside.chmod(0o644)
 
 
 def list_runs(runs: Path) -> Sequence[RunFolder]:

@@ -1,6 +1,7 @@
 """Train one member from one recipe; `boneage train` is the same on the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from safetensors import SafetensorError
 from torch import nn
 
 from models.networks import BackboneShape, BoneAgeNetwork, ClassNetwork
@@ -34,8 +36,16 @@ from models.training.pictures import TrainingPictures
 from models.training.prepared import Progress
 from models.training.recipe import WATCHED, Recipe
 from models.training.recipe_file import read_recipe
-from models.training.run_folder import BOARD, CURVES, KeepRecord, RunFolder, describe_machine
+from models.training.run_folder import (
+    BOARD,
+    CURVES,
+    KeepRecord,
+    RunFolder,
+    UnwritableRunError,
+    describe_machine,
+)
 from models.training.split import write_split
+from models.training.whole_files import WholeCheckpoints
 from schemas.errors import PermanentError
 
 
@@ -170,8 +180,8 @@ def train(  # noqa: PLR0913 - what, with which data, where to, on what, and who 
         preparing: told how many images of a size are prepared.
 
     Raises:
-        PermanentError: recipe, data, weights or run folder cannot be used, or the loss is no
-            number; the message says which and what to do.
+        PermanentError: recipe, data, weights or run folder cannot be used, the loss is no number,
+            or the disk is full; the message says which and what to do.
     """
     plan = read_recipe(recipe, overrides)
     # of the run that is to be repeated, of the step before, or of a file
@@ -184,22 +194,43 @@ def train(  # noqa: PLR0913 - what, with which data, where to, on what, and who 
     lightning.seed_everything(plan.seed, verbose=False)
     run = plan_run(plan, cohort=cohort, cache=runs / "cache", progress=preparing, start=start)
     folder = RunFolder(path=runs / plan.name)
-    if getattr(rank_zero_only, "rank", 0) == 0:  # of the processes that a run may have
-        folder.begin(plan)
-        if start is not None:
-            folder.keep_start(start)
-        if plan.task == "age":
-            write_split(cohort.parts, folder.split)
     run.record["overrides"] = list(overrides)
-    trainer = _build_trainer(plan, folder, run, hardware=hardware or Hardware(), progress=progress)
-    start = folder.last if folder.last.exists() else None
-    try:
-        trainer.fit(run.training, run.module, ckpt_path=start, weights_only=True)
-    except PermanentError:  # data or loss: a run without one whole pass is none
-        if trainer.is_global_zero and not folder.is_kept:
-            folder.forget()
-        raise
+    with _kept_or_forgotten(folder):
+        if _is_first_process():
+            folder.begin(plan)
+            if start is not None:
+                folder.keep_start(start)
+            if plan.task == "age":
+                write_split(cohort.parts, folder.split)
+        hardware = hardware or Hardware()
+        trainer = _build_trainer(plan, folder, run, hardware=hardware, progress=progress)
+        goes_on = folder.last if folder.last.exists() else None
+        trainer.fit(run.training, run.module, ckpt_path=goes_on, weights_only=True)
     return folder
+
+
+def _is_first_process() -> bool:
+    """Say whether this is the first of the processes that a run may have."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+@contextmanager
+def _kept_or_forgotten(folder: RunFolder) -> Iterator[None]:
+    """Leave nothing of a run without one whole pass, and say in words that a disk is full.
+
+    Raises:
+        UnwritableRunError: the disk does not take what the run gives.
+    """
+    try:
+        yield
+    except (PermanentError, OSError, SafetensorError) as error:
+        if _is_first_process() and not folder.is_kept:
+            folder.forget()
+        if isinstance(error, PermanentError):
+            raise
+        done = folder.read_record().get("passes_done", 0) if folder.is_kept else 0
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnwritableRunError(path=folder.path, reason=reason, passes_done=done) from error
 
 
 def _weights_named_in(recipe: Recipe) -> Path | None:
@@ -246,6 +277,7 @@ def _build_trainer(
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=[curves, board],
         default_root_dir=folder.path,
         enable_progress_bar=progress,

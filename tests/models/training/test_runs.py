@@ -1,6 +1,8 @@
 """What becomes of a run: it is cut off, repeated, stopped early, spoilt; and what is left then."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +25,13 @@ from models.training.cohort import Cohort
 from models.training.data import Example
 from models.training.module import AgeTraining, LossNotFiniteError
 from models.training.recipe_file import read_recipe
-from models.training.run_folder import BOARD, KeepRecord, RunFolder, RunFolderError
+from models.training.run_folder import (
+    BOARD,
+    KeepRecord,
+    RunFolder,
+    RunFolderError,
+    UnwritableRunError,
+)
 from models.training.train import train
 from tests.models.builders import drawn_hand, small_network
 from tests.models.training.cohorts import LIGHTNING_WARNINGS, QUICK, write_cohort, write_recipe
@@ -250,6 +258,35 @@ def test_a_loss_that_is_no_number_in_the_first_pass_leaves_nothing(
         run(*wild, cohort=cohort, runs=tmp_path)
 
     assert {one.name for one in tmp_path.iterdir()} == {"tiny.toml", "cache"}
+
+
+@pytest.mark.parametrize("room", [0, 1], ids=["no pass", "one pass"])
+def test_a_full_disk_ends_with_the_mend_and_nothing_half_written(
+    room: int, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    write = Path.write_bytes
+
+    def write_until_full(path: Path, content: bytes) -> int:
+        """Stand in for a disk that a checkpoint no longer fits on: best and last of each pass."""
+        if path.name in ("best.part", "last.part"):
+            written.append(path)
+            if len(written) > 2 * room:
+                write(path, bytes(content)[:1000])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_until_full)
+    (tmp_path / "cache").mkdir()
+    with pytest.raises(UnwritableRunError, match=r"No space left on device.*same command again"):
+        run("images.cache=memory", cohort=cohort, runs=tmp_path)
+
+    assert not list(tmp_path.rglob("*.part"))
+    assert (tmp_path / "tiny").exists() == bool(room)
+    if room:
+        monkeypatch.undo()
+        assert RunFolder(path=tmp_path / "tiny").read_record()["passes_done"] >= 1
+        assert run("images.cache=memory", cohort=cohort, runs=tmp_path).is_finished
 
 
 def test_a_run_does_not_go_on_with_another_recipe(
