@@ -191,14 +191,9 @@ def turned_whole(pixels: Pixels, *, degrees: float) -> tuple[Pixels, Matrix]:
         _between_middles(turn)[:2],
         (width, height),
         flags=cv2.INTER_LINEAR,
-        borderValue=[_air(pixels)],
+        borderValue=[float(np.percentile(pixels, _AIR_PERCENTILE))],
     )
     return np.asarray(turned, dtype=np.float32), turn
-
-
-def _air(pixels: Pixels) -> float:
-    """Return the usual value of air, from the small picture: there is no need to order them all."""
-    return float(np.percentile(_shrunk(pixels, side=SIDE)[0], _AIR_PERCENTILE))
 
 
 def _between_middles(matrix: Matrix) -> Matrix:
