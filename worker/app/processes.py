@@ -18,6 +18,7 @@ from worker.app import (
     search,
     web,
 )
+from worker.lean import load_without, loading
 from worker.logs import log
 
 if TYPE_CHECKING:
@@ -136,15 +137,17 @@ def run_listener(live: "LiveSettings", stop: threading.Event, _device: str) -> N
 
 def run_inference(live: "LiveSettings", stop: threading.Event, device: str) -> None:
     """Estimate until ``stop`` is set."""
-    from worker.inference.worker import InferencePolicy, InferenceWorker
-    from worker.operations.constancy_peers import constancy_rules
-    from worker.queue.database import installation_id
+    with loading():
+        load_without("pydicom", hidden=("requests",))  # fetches test files of its own
+        from worker.inference.worker import InferencePolicy, InferenceWorker
+        from worker.operations.constancy_peers import constancy_rules
+        from worker.queue.database import installation_id
 
-    config, opened = live.config, databases.engine(live.config)
-    at_once = readers.images_at_once(config, device=device)
-    reader = readers.image_reader(
-        config, installation_id=installation_id(opened), device=device, is_shared=at_once > 1
-    )
+        config, opened = live.config, databases.engine(live.config)
+        at_once = readers.images_at_once(config, device=device)
+        reader = readers.image_reader(
+            config, installation_id=installation_id(opened), device=device, is_shared=at_once > 1
+        )
     name = releases.release(config).name
     log.info("inference.ready", device=device, release=name, count=at_once)
     queue = queues.job_queue(config, actor=identities.process_actor(f"infer:{device}"))

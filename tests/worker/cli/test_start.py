@@ -93,3 +93,30 @@ def test_a_command_that_is_loaded_alone_is_called_by_its_name(name: str) -> None
     assert told.exit_code == 0
     assert f"boneage {name}" in told.output
     assert list(typer.main.get_command(application(name)).commands) == [name]  # type: ignore[attr-defined] # a group
+
+
+def test_what_was_loaded_is_not_searched_for_garbage_again_but_all_later_is() -> None:
+    program = """
+import gc, weakref
+from worker.lean import loading
+
+class Node:
+    pass
+
+with loading():
+    print(gc.isenabled())
+    import decimal
+held = gc.get_freeze_count()
+node = Node()
+node.itself = node
+gone = weakref.ref(node)
+del node
+gc.collect()
+print(gc.isenabled(), held > 1000, gone() is None)
+"""
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+    assert (ended.stdout.split(), ended.stderr) == (["False", "True", "True", "True"], "")
