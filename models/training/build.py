@@ -97,7 +97,20 @@ class _Run:
     record: dict[str, Any]
 
 
-def _read_runs(paths: Sequence[Path], cohort: Cohort, *, has_mask: bool) -> list[_Run]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRelease:
+    """What is asked for beside the runs."""
+
+    name: str  #: folder name
+    version: str = "1"
+    gate: Path | None = None  #: folder of a trained gate; None: the simple bounds alone
+    mask_network: Path | None = None  #: checkpoint; finds the hand for runs trained with masks
+    averaging: Averaging = Averaging.MIRROR
+    upright: bool = False  #: as in ``PreprocessingRule``; members need not be trained with it
+    releases: Path = RELEASES  #: where the folder is put
+
+
+def _read_runs(new: NewRelease, paths: Sequence[Path], cohort: Cohort) -> list[_Run]:
     runs = []
     for path in paths:
         folder = RunFolder(path=path)
@@ -105,13 +118,21 @@ def _read_runs(paths: Sequence[Path], cohort: Cohort, *, has_mask: bool) -> list
             raise RunMismatchError(problem=f"{path} has no weights or no record")
         runs.append(_Run(folder=folder, record=folder.read_record()))
     for run in runs:
-        _require_servable(run, has_mask=has_mask)
-    for key in ("preprocessing", "split_sha256", "training_data_sha256"):
-        if len({json.dumps(run.record[key]) for run in runs}) != 1:
+        _require_servable(run, has_mask=new.mask_network is not None)
+    if len({_rule(new, run).model_dump_json() for run in runs}) != 1:
+        raise RunMismatchError(problem="they differ in preprocessing")
+    for key in ("split_sha256", "training_data_sha256"):
+        if len({run.record[key] for run in runs}) != 1:
             raise RunMismatchError(problem=f"they differ in {key}")
     if runs[0].record["split_sha256"] != cohort.split_sha256:
         raise RunMismatchError(problem="they were trained with another split")
     return runs
+
+
+def _rule(new: NewRelease, run: _Run) -> PreprocessingRule:
+    """Return how the release prepares an image, by one of its runs and what was asked for."""
+    rule = PreprocessingRule.model_validate(run.record["preprocessing"])
+    return rule.model_copy(update={"upright": rule.upright or new.upright})
 
 
 def _require_servable(run: _Run, *, has_mask: bool) -> None:
@@ -279,19 +300,6 @@ def _read_phantom(ensemble: Ensemble) -> float:
     return round(estimate.age_months, 3)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRelease:
-    """What is asked for beside the runs."""
-
-    name: str  #: folder name
-    version: str = "1"
-    gate: Path | None = None  #: folder of a trained gate; None: the simple bounds alone
-    mask_network: Path | None = None  #: checkpoint; finds the hand for runs trained with masks
-    averaging: Averaging = Averaging.MIRROR
-    upright: bool = False  #: as in ``PreprocessingRule``; members are not trained with it
-    releases: Path = RELEASES  #: where the folder is put
-
-
 def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> Path:
     """Write a release that nobody has calibrated or measured yet, and return its folder.
 
@@ -299,9 +307,8 @@ def draft_release(new: NewRelease, runs: Sequence[Path], *, cohort: Cohort) -> P
         RunMismatchError: the runs do not belong together.
         PermanentError: the mask network cannot be read.
     """
-    read = _read_runs(runs, cohort, has_mask=new.mask_network is not None)
-    rule = PreprocessingRule.model_validate(read[0].record["preprocessing"])
-    rule = rule.model_copy(update={"upright": rule.upright or new.upright})
+    read = _read_runs(new, runs, cohort)
+    rule = _rule(new, read[0])
     draft = new.releases / f".{new.name}.part"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
