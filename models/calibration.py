@@ -54,8 +54,9 @@ class TooFewChildrenError(PermanentError):
 
     def __init__(self, *, found: int, needed: int) -> None:
         super().__init__(
-            f"{found} calibration children of one sex cannot give the stated interval; at least "
-            f"{needed} are needed. Add children to the calibrate part of the split."
+            f"{found} children of one sex cannot give the stated interval; at least {needed} are "
+            "needed. Add children to the calibrate and validate parts of the split; a run that no "
+            "release was made of has its interval from the validate part alone."
         )
 
 

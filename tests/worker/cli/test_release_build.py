@@ -98,6 +98,40 @@ def test_a_release_of_a_short_run_says_how_many_children_it_saw_and_reads_them_u
     assert "turned until the hand" in (tmp_path / "short" / "card.md").read_text(encoding="utf-8")
 
 
+def evaluated(
+    cohort: Cohort, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    places = ["--data", str(cohort.data), "--split-file", str(cohort.split)]
+    with pytest.raises(SystemExit) as raised:
+        main(["evaluate", *arguments, *places, "--json"])
+    said = capsys.readouterr()
+    return int(raised.value.code or 0), said.out, said.err
+
+
+def test_an_evaluation_of_two_runs_takes_every_answer_from_the_cache_of_their_release(
+    run: RunFolder, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [*QUICK, "name=second", "seed=5", "stages=[{passes=1, size=64}]"]
+    second = train(write_recipe(tmp_path), small, cohort=cohort, runs=tmp_path, progress=False)
+    cache, into = tmp_path / "cache", tmp_path / "releases"
+    runs = ["pair", str(run.path), str(second.path), "--into", str(into), "--cache", str(cache)]
+    built, _, _ = ended(cohort, runs, capsys)
+    asked = {path.name: path.read_bytes() for path in cache.iterdir()}
+
+    arguments = [str(into / "pair"), "--robustness", "--cache", str(cache)]
+    code, out, _ = evaluated(cohort, arguments, capsys)
+
+    told = json.loads(out)
+    manifest, _ = read_manifest(into / "pair")
+    assert (built, code) == (0, 0)
+    assert asked
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == asked
+    assert [row["n"] for row in told["members"]] == [20, 20]
+    assert told["groups"][0] == manifest.metrics[0].model_dump()
+    assert told["changes"] == [row.model_dump() for row in manifest.changes]
+    assert [way["n"] for way in told["ways"][:1]] == [20]
+
+
 def test_a_release_that_is_there_is_not_replaced_unasked(
     run: RunFolder, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,14 +258,28 @@ def test_a_run_trained_with_masks_is_read_with_a_mask_network(
 ) -> None:
     network = tmp_path / "fscnn_cos.ckpt"
     torch.save({"state_dict": mask_network(filters=2, hand_bias=bias)}, network)
-    places = ["--data", str(cohort.data), "--split-file", str(cohort.split)]
-    question = ["--images", "squashed", "--limit", "4", "--json"]
+    question = ["--mask-network", str(network), "--images", "squashed", "--limit", "4"]
 
-    with pytest.raises(SystemExit) as raised:
-        main(
-            ["evaluate", str(masked.path), "--mask-network", str(network), *places, *question],
-        )
-    said = capsys.readouterr()
+    code, out, err = evaluated(cohort, [str(masked.path), *question], capsys)
 
-    assert raised.value.code == (0 if found else 1)
-    assert json.loads(said.out)["groups"][0]["n"] == found if found else "not_a_hand" in said.err
+    assert code == (0 if found else 1)
+    assert json.loads(out)["groups"][0]["n"] == found if found else "not_a_hand" in err
+
+
+def test_a_run_trained_with_masks_becomes_a_release_that_brings_its_mask_network(
+    masked: RunFolder, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = tmp_path / "fscnn_cos.ckpt"
+    torch.save({"state_dict": mask_network(filters=2, hand_bias=9.0)}, network)
+    into = tmp_path / "releases"
+
+    arguments = ["masked", str(masked.path), "--mask-network", str(network), "--into", str(into)]
+    code, _, _ = ended(cohort, arguments, capsys)
+    network.unlink()
+    evaluation, out, _ = evaluated(cohort, [str(into / "masked"), "--limit", "4"], capsys)
+
+    manifest, _ = read_manifest(into / "masked")
+    assert (code, evaluation) == (0, 0)
+    assert manifest.mask is not None
+    assert manifest.mask.file in manifest.files
+    assert json.loads(out)["groups"][0]["n"] == 4
