@@ -12,6 +12,7 @@ import torch
 
 from models.ensemble import load_estimator
 from models.release.manifest import read_manifest, verify_release
+from models.training.build import NewRelease, draft_release
 from models.training.cohort import Cohort
 from models.training.run_folder import RunFolder
 from models.training.train import train
@@ -96,6 +97,25 @@ def test_a_release_of_a_short_run_says_how_many_children_it_saw_and_reads_them_u
     assert manifest.training_data_sha256 == run.read_record()["training_data_sha256"]
     assert manifest.preprocessing.upright
     assert "turned until the hand" in (tmp_path / "short" / "card.md").read_text(encoding="utf-8")
+
+
+def test_runs_trained_upright_and_not_go_together_where_the_release_turns_hands(
+    run: RunFolder, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upright = RunFolder(path=tmp_path / "upright")
+    shutil.copytree(run.path, upright.path)
+    record = run.read_record()
+    record["preprocessing"]["upright"] = True
+    upright.record.write_text(json.dumps(record), encoding="utf-8")
+    both = [run.path, upright.path]
+
+    code, _, said = ended(cohort, ["pair", *map(str, both), "--into", str(tmp_path)], capsys)
+    new = NewRelease(name="pair", upright=True, releases=tmp_path)
+    manifest, _ = read_manifest(draft_release(new, both, cohort=cohort))
+
+    assert code == 1
+    assert "differ in preprocessing" in said
+    assert manifest.preprocessing.upright
 
 
 def evaluated(
