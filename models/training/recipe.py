@@ -111,6 +111,7 @@ class Recipe(_Section):
     clip_gradient: float = Field(default=5.0, ge=0)  #: 0: not clipped
     #: pass-N.ckpt is kept of every so many passes, beside best.ckpt and last.ckpt; 0: of none
     keep_every: int = Field(default=0, ge=0)
+    device_stats: bool = False  #: load and memory of processors and GPU stand beside the curves
     precision: str = "bf16-mixed"  #: of Lightning's Trainer
     threads: int = Field(default=0, ge=0)  #: CPU threads; 0: as many as there are
     workers: int = Field(default=0, ge=0)  #: processes that load data

@@ -33,7 +33,7 @@ from schemas.releases import TrainingRecord
 CURVES, BOARD = "csv", "tensorboard"
 LOGS = (CURVES, BOARD)
 #: keys that do not change what a run learns; a run may go on with others
-_OF_THE_MACHINE = frozenset({"threads", "workers", "summary", "keep_every"})
+_OF_THE_MACHINE = frozenset({"threads", "workers", "summary", "keep_every", "device_stats"})
 #: what a run that goes on takes over from the record of its first part
 _KEPT = ("started_at", "best_watched", "best_pass", "input_size", "metrics", "passes_done")
 

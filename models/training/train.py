@@ -10,6 +10,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
+    DeviceStatsMonitor,
     EarlyStopping,
     LearningRateMonitor,
     ModelCheckpoint,
@@ -258,6 +259,8 @@ def _build_trainer(
         LearningRateMonitor(logging_interval="epoch"),
         TrainingPictures(),
     ]
+    if recipe.device_stats:
+        callbacks.append(DeviceStatsMonitor(cpu_stats=True))
     if recipe.watch.patience:
         callbacks.append(EarlyStopping(monitor=WATCHED, patience=recipe.watch.patience))
     if progress:

@@ -1,5 +1,6 @@
 """What becomes of a run: it is cut off, repeated, stopped early, spoilt; and what is left then."""
 
+import csv
 import errno
 import json
 import os
@@ -202,6 +203,20 @@ def test_a_checkpoint_is_kept_of_every_so_many_passes(tmp_path: Path) -> None:
         keep.on_validation_end(trainer, module)  # type: ignore[arg-type]  # what it asks of one
 
     assert saved == ["best.ckpt", "pass-2.ckpt", "pass-4.ckpt"]
+
+
+def test_load_and_memory_stand_beside_the_curves_where_a_recipe_asks(
+    cohort: Cohort, tmp_path: Path
+) -> None:
+    asked = ("device_stats=true", "stages=[{passes=1, size=32}]", "images.children=40")
+
+    folder = run(*asked, "batch_size=2", cohort=cohort, runs=tmp_path)
+
+    with (folder.path / "csv" / "metrics.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    (load,) = [name for name in rows[0] if name.endswith("train_batch_end/cpu_percent")]
+    assert any(row[load] and 0 <= float(row[load]) <= 100 for row in rows)
+    assert not any("cpu" in name for name in read_curves(folder.path))
 
 
 def test_a_run_that_makes_no_progress_ends_early(cohort: Cohort, tmp_path: Path) -> None:
