@@ -28,6 +28,10 @@ from worker.reporting.radiograph_panel import Scale, draw_radiograph
 
 _WIDTH, _HEIGHT = 720, 960  # pixels that the picture may have on the page
 _JPEG_QUALITY: Final = 90
+_NOT_KNOWN: Final = (
+    "This is not the token of this installation. Nothing was read. It stands in the file that "
+    "[http] token_file names; ask whoever runs the worker, and type it in below."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,9 @@ class UploadPage:
         except UnsuitableImageError as error:
             physician = REFUSALS[error.reason].physician
             return self.form(problem=physician, advice=str(error), status=status_of(error))
+        except NotAllowedError as error:
+            log.info("upload.refused", code=error.code)
+            return self.form(problem=_NOT_KNOWN, status=status_of(error))
         except MalformedRequestError as error:
             return self.form(problem=str(error), status=HTTPStatus.BAD_REQUEST)
         except BoneAgeError as error:

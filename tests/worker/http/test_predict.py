@@ -374,7 +374,7 @@ def test_the_upload_page_says_why_there_is_no_estimate(service: Service) -> None
     no_hand = client.post("/upload", files={"file": ("a", b"x")}, data={"token": TOKEN})
 
     assert (wrong.status_code, no_hand.status_code) == (401, 422)
-    assert "This needs the token" in wrong.text
+    assert "not the token of this installation" in wrong.text
     assert "could not be decoded" in no_hand.text
 
 

@@ -70,5 +70,6 @@ def test_a_browser_with_a_wrong_token_sees_why_and_the_form_again(
     )
 
     assert "No estimate" in seen.text
-    assert "token" in seen.text
+    assert "not the token of this installation" in seen.text
+    assert "Bearer" not in seen.text  # that is for programs
     assert "Sex of the child" in seen.text
