@@ -21,7 +21,7 @@ def test_a_hand_of_any_aspect_can_be_spoilt(name: str, shape: tuple[int, int]) -
     hand = unit_hand(*shape)
 
     for seed in range(6):
-        spoilt = make(hand, hand, np.random.default_rng(seed))
+        spoilt = make(hand, hand.copy, np.random.default_rng(seed))
         assert spoilt.ndim == 2
         assert min(spoilt.shape) >= 10
         assert np.isfinite(spoilt).all()
