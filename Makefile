@@ -21,7 +21,7 @@ demo: $(VENV)/.serve-ready libraries
 	$(BIN)/boneage demo $(if $(SEX),--sex $(SEX)) $(IMAGE)
 
 test: $(VENV)/.develop-ready libraries check
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --max-worker-restart 0
 
 # every figure beside a peer or a limit; NAME=receive for one. Nothing else should run meanwhile.
 bench: $(VENV)/.develop-ready libraries
