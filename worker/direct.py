@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from io import FileIO
-from typing import Final
+from typing import Final, Protocol
 
 #: one write to the disk; as much memory as an object takes while it arrives
 STEP_BYTES: Final = 512 * 1024
@@ -20,6 +20,30 @@ STEP_BYTES: Final = 512 * 1024
 _BLOCK_BYTES: Final = 4096
 #: populated: a hundred and twenty-eight page faults less for each object
 _MEMORY: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+
+
+class Fillable(Protocol):
+    """What is filled from front to back, a piece at a time."""
+
+    @property
+    def room(self) -> memoryview:
+        """Return where the next bytes may be put; never empty."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """Take the first ``count`` bytes of ``room``."""
+        ...
+
+
+def put(content: bytes, into: Fillable) -> None:
+    """Take all of ``content`` into what is filled; raises what its ``advance`` raises."""
+    left = memoryview(content)
+    while left:
+        room = into.room
+        count = min(len(room), len(left))
+        room[:count] = left[:count]
+        into.advance(count)
+        left = left[count:]
 
 
 class DirectFile:
@@ -58,20 +82,6 @@ class DirectFile:
             with self._lock:
                 self._write(self._buffer)
             self._filled = self._shown = 0
-
-    def write(self, content: bytes) -> None:
-        """Take all of ``content`` into the file.
-
-        Raises:
-            OSError: the disk refused.
-        """
-        left = memoryview(content)
-        while left:
-            room = self.room
-            count = min(len(room), len(left))
-            room[:count] = left[:count]
-            self.advance(count)
-            left = left[count:]
 
     def close(self) -> None:
         """Write the rest and close the file; it is not flushed to the disk yet.

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.direct import STEP_BYTES, DirectFile
+from worker.direct import STEP_BYTES, DirectFile, put
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -51,7 +51,7 @@ def _fill(handle: int, content: bytes) -> None:
         return
     file = DirectFile(os.fdopen(handle, "wb", buffering=0))
     try:
-        file.write(content)
+        put(content, file)
     except BaseException:
         file.abandon()
         raise

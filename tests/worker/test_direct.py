@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker import direct
-from worker.direct import STEP_BYTES, DirectFile
+from worker.direct import STEP_BYTES, DirectFile, put
 
 BLOCK = 4096
 
@@ -73,6 +73,6 @@ def test_a_file_that_was_closed_by_another_thread_is_not_written_any_more(tmp_pa
 def test_a_content_is_written_whole_in_one_go(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     file = DirectFile((tmp_path / "file").open("xb", buffering=0))
-    file.write(content)
+    put(content, file)
     file.close()
     assert (tmp_path / "file").read_bytes() == content

@@ -18,7 +18,7 @@ from typing import Self
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from schemas.config import StorageSection
-from worker.direct import DirectFile
+from worker.direct import DirectFile, put
 from worker.files import keep_durably, make_folder_durably, sync_folder
 from worker.listener.errors import (
     NoRoomError,
@@ -187,13 +187,7 @@ class IncomingFile:
 
     def write(self, fragment: bytes) -> None:
         """Append a fragment of the data set."""
-        left = memoryview(fragment)
-        while left:
-            room = self.room
-            count = min(len(room), len(left))
-            room[:count] = left[:count]
-            self.advance(count)
-            left = left[count:]
+        put(fragment, self)
 
     def finish(self) -> str:
         """Flush and close; return the sha256 of the data set, hexadecimal.
