@@ -169,7 +169,8 @@ class Interview:
         names = [self._name(one, variant) for one in annotations]
         self._ask_what_is_missing(annotations, known, change, variant)
         said = [known.months_of(name) for name in names]
-        read = [child for child, months in enumerate(said) if all(map(math.isfinite, months))]
+        has_hand = [all(map(math.isfinite, months)) for months in said]
+        read = [child for child, is_there in enumerate(has_hand) if is_there]
         if not read:
             raise NoHandFoundError(probability=0.0)
         return Answers(
@@ -179,7 +180,7 @@ class Interview:
                 self.ensemble.combine(annotations[child].sex, said[child]) for child in read
             ),
             without_hand=tuple(
-                one for child, one in enumerate(annotations) if child not in set(read)
+                one for one, is_there in zip(annotations, has_hand, strict=True) if not is_there
             ),
         )
 
