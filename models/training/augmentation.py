@@ -5,6 +5,8 @@ squashed; brightness, contrast, gamma, sharpening and local equalisation for the
 detectors and VOI LUTs apply; the frame for collimation and burned-in borders.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -187,11 +189,14 @@ def _through_window(unit: Unit, random: np.random.Generator) -> Unit:
     high = 1.0 - random.uniform(0.0, _UPPER_END)
     if random.random() >= _SIGMOID:
         return np.asarray(np.clip((unit - low) / (high - low), 0.0, 1.0), dtype=np.float32)
-    width = (high - low) * random.uniform(*_SIGMOID_WIDTH)
-    ends = np.array([0.0, 1.0])
-    dark, bright = 1 / (1 + np.exp(-4 * (ends - (low + high) / 2) / width))
-    curve = 1 / (1 + np.exp(-4 * (unit - (low + high) / 2) / width))
+    centre, width = (low + high) / 2, (high - low) * random.uniform(*_SIGMOID_WIDTH)
+    dark, bright = _sigmoid(np.array([0.0, 1.0]), centre=centre, width=width)
+    curve = _sigmoid(unit, centre=centre, width=width)
     return np.asarray(np.clip((curve - dark) / (bright - dark), 0.0, 1.0), dtype=np.float32)
+
+
+def _sigmoid(values: NDArray[Any], *, centre: float, width: float) -> NDArray[Any]:
+    return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)))
 
 
 def _sharpen(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:
