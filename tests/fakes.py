@@ -286,9 +286,13 @@ class FakePacs:
 
     def go_down(self) -> None:
         """Stop listening and cut what is open; a new association is refused by the system."""
-        application, self._application, self._server = self._application, None, None
-        if application is not None:
-            application.shutdown()
+        application, self._application = self._application, None
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+        for association in application.active_associations if application is not None else []:
+            if association.is_established:  # pynetdicom cannot abort one that it has rejected
+                association.abort()
         while self._connections:  # pynetdicom leaves those open that the other side has cut
             self._connections.pop().close()
 
