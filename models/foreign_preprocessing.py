@@ -20,6 +20,8 @@ from schemas.releases import Framing, MemberPreprocessing, Scaling, Subtraction
 
 Grey = NDArray[np.uint8]
 
+MIDDLE = 0.5  #: where a square is cut from the longer side, 0 being its top or left end
+
 _WHITE = 255
 _PERCENTILE = 1.0
 _TILES = (8, 8)
@@ -164,11 +166,11 @@ def _part(picture: FramedPicture, *, top: int, left: int, height: int, width: in
     )
 
 
-def _central_square(picture: FramedPicture) -> FramedPicture:
-    """Return the square of the shorter side in the middle; the rest is lost."""
+def _cut_square(picture: FramedPicture, *, along: float) -> FramedPicture:
+    """Return a square of the shorter side; what lies beyond it on the longer one is lost."""
     rows, columns = picture.grey.shape
     side = min(rows, columns)
-    top, left = (rows - side) // 2, (columns - side) // 2
+    top, left = int((rows - side) * along), int((columns - side) * along)
     return FramedPicture(
         grey=picture.grey[top : top + side, left : left + side],
         frame=_part(picture, top=top, left=left, height=side, width=side),
@@ -185,9 +187,13 @@ def _fitted(picture: FramedPicture, *, size: int) -> FramedPicture:
 
 
 def frame_square(
-    picture: FramedPicture, *, rule: MemberPreprocessing, size: int
+    picture: FramedPicture, *, rule: MemberPreprocessing, size: int, along: float = MIDDLE
 ) -> tuple[NDArray[np.float32], Frame]:
-    """Return the picture as a square of ``size``, ``(size, size)`` 0 to 255, and its frame."""
+    """Return the picture as a square of ``size``, ``(size, size)`` 0 to 255, and its frame.
+
+    ``along``: where ``Framing.CENTRE`` cuts, from 0 (top or left) to 1; only training asks for
+    anything but the middle.
+    """
     if rule.framing is Framing.FIT:
         square = _padded(_fitted(picture, size=size))
     elif rule.framing is Framing.PAD:
@@ -195,7 +201,7 @@ def frame_square(
     elif rule.framing is Framing.SQUASH:
         square = picture
     else:
-        square = _central_square(picture)
+        square = _cut_square(picture, along=along)
     if square.grey.shape == (size, size):
         return square.grey.astype(np.float32), square.frame
     if rule.antialiased:
@@ -257,9 +263,17 @@ def prepare(
 
 
 def prepare_square(
-    grey: Grey, *, hand: NDArray[np.bool_] | None, rule: MemberPreprocessing, size: int
+    grey: Grey,
+    *,
+    hand: NDArray[np.bool_] | None,
+    rule: MemberPreprocessing,
+    size: int,
+    along: float = MIDDLE,
 ) -> tuple[NDArray[np.float32], Frame]:
-    """Return all but the last step of ``prepare``: ``(size, size)`` 0 to 255, and its frame."""
+    """Return all but the last step of ``prepare``: ``(size, size)`` 0 to 255, and its frame.
+
+    ``along``: as in ``frame_square``.
+    """
     rows, columns = grey.shape
     whole = Frame(top=0.0, left=0.0, height=rows, width=columns)
     seen = grey if hand is None else np.where(hand, grey, 0).astype(np.uint8)
@@ -271,4 +285,5 @@ def prepare_square(
     levelled = cv2.equalizeHist(picture.grey) if rule.equalised else picture.grey
     clear = equalise(np.asarray(levelled, np.uint8), clip=rule.clahe_clip)
     matched = match_histogram(clear, reference=rule.reference_histogram)
-    return frame_square(FramedPicture(grey=matched, frame=picture.frame), rule=rule, size=size)
+    framed = FramedPicture(grey=matched, frame=picture.frame)
+    return frame_square(framed, rule=rule, size=size, along=along)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.foreign_preprocessing import MIDDLE
+
 WIDE_ROTATION = 45.0  #: degrees; a hand laid down carelessly
 _WHITE = 255.0
 
@@ -34,6 +36,8 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    #: the square of framing "centre" is cut at any place of the longer side, not in the middle
+    random_crop: bool = False
     placed: float = Field(default=1.0, ge=0, le=1)  #: share that is moved at all
     flip: float = 0.5
     black_margin: float = 0.5  #: share with black, not repeated, pixels beyond the edge
@@ -74,6 +78,11 @@ _TURNED = 0.6  #: share of wider fields that hold a turned image; the others hav
 #: range; the share of windows that are sigmoid, and those' width beside that of the linear one
 _LOWER_END, _UPPER_END = 0.35, 0.2
 _SIGMOID, _SIGMOID_WIDTH = 0.5, (0.5, 1.0)
+
+
+def place_of_cut(options: Augmentation, random: np.random.Generator) -> float:
+    """Return where a square is cut from an image that is none, from 0 (top or left) to 1."""
+    return random.random() if options.random_crop else MIDDLE
 
 
 def augment(unit: Unit, options: Augmentation, random: np.random.Generator) -> Unit:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.training.annotations import TrainingDataError
 from models.training.archive import decode
-from models.training.augmentation import Augmentation, augment
+from models.training.augmentation import Augmentation, augment, place_of_cut
 from models.training.cohort import Cohort
 from models.training.data import shuffled
 from models.training.prepared import Preparation
@@ -92,9 +92,13 @@ class _Pictures(Dataset[ClassExample]):
     def __getitem__(self, index: int) -> ClassExample:
         """Return image ``(channels, size, size)`` and class number ``()``."""
         path, label = self._labelled[index]
-        unit = self._how.unit(decode(path.read_bytes(), path=path), path.name, size=self._size)
-        if self._augmentation is not None:
+        stored = decode(path.read_bytes(), path=path)
+        if self._augmentation is None:
+            unit = self._how.unit(stored, path.name, size=self._size)
+        else:
             random = np.random.default_rng((*self._seed, index))
+            along = place_of_cut(self._augmentation, random)
+            unit = self._how.unit(stored, path.name, size=self._size, along=along)
             unit = augment(unit, self._augmentation, random)
         return self._how.to_input(unit), torch.tensor(label)
 

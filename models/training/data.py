@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from models.training.annotations import Annotation
-from models.training.augmentation import Augmentation, augment
+from models.training.augmentation import Augmentation, augment, place_of_cut
 from models.training.cohort import Cohort
 from models.training.prepared import (
     Preparation,
@@ -58,9 +58,11 @@ class Radiographs(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         """Return image ``(channels, size, size)``, sex ``(1,)`` and age in months ``()``."""
         one = self._annotations[index]
-        unit = self._images[index]
-        if self._augmentation is not None:
+        if self._augmentation is None:
+            unit = self._images.read(index)
+        else:
             random = np.random.default_rng((*self._seed, index))
+            unit = self._images.read(index, along=place_of_cut(self._augmentation, random))
             unit = augment(unit, self._augmentation, random)
         sex = torch.tensor([1.0 if one.sex is Sex.MALE else 0.0])
         return self._how.to_input(unit), sex, torch.tensor(one.age_months, dtype=torch.float32)

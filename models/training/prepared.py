@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.foreign_preprocessing import Grey, grey_levels, prepare_square, scale
+from models.foreign_preprocessing import MIDDLE, Grey, grey_levels, prepare_square, scale
 from models.release.importing.bone_age_convnext import read_reference_histogram
 from models.training.annotations import Annotation, TrainingDataError
 from models.training.archive import StoredImage, UnreadableImageError
@@ -43,8 +43,8 @@ _SIXTEEN_TO_EIGHT_BITS = 257
 class UnitImages(Protocol):
     """Square pictures from 0.0 to 1.0, by their number."""
 
-    def __getitem__(self, index: int) -> NDArray[np.float32]:
-        """Return ``(size, size)``."""
+    def read(self, index: int, *, along: float = MIDDLE) -> NDArray[np.float32]:
+        """Return ``(size, size)``; ``along``: as in ``frame_square``."""
         ...
 
 
@@ -79,8 +79,10 @@ class Preparation:
             fourier=recipe.images.fourier,
         )
 
-    def unit(self, stored: StoredImage, image_id: str, *, size: int) -> NDArray[np.float32]:
-        """Return one picture, ``(size, size)`` 0.0 to 1.0."""
+    def unit(
+        self, stored: StoredImage, image_id: str, *, size: int, along: float = MIDDLE
+    ) -> NDArray[np.float32]:
+        """Return one picture, ``(size, size)`` 0.0 to 1.0; ``along``: as in ``frame_square``."""
         if self.member_rule is None:
             pixels = np.asarray(stored, dtype=np.float32)
             if self.rule.upright:
@@ -92,7 +94,9 @@ class Preparation:
             choice = int(hashlib.sha256(f"{self.seed}:{image_id}".encode()).hexdigest(), 16)
             hand = self.cohort.open_masks().read(image_id, choice=choice)
         grey = self._grey(stored)
-        square, _frame = prepare_square(grey, hand=hand, rule=self.member_rule, size=size)
+        square, _frame = prepare_square(
+            grey, hand=hand, rule=self.member_rule, size=size, along=along
+        )
         unit: NDArray[np.float32] = np.clip(square / np.float32(_WHITE), 0.0, 1.0)
         return unit
 
@@ -137,10 +141,10 @@ class _Decoded:
         """Return folder and file of one of them."""
         return f"{self._annotations[index].folder}/{self._annotations[index].image_id}"
 
-    def __getitem__(self, index: int) -> NDArray[np.float32]:
+    def read(self, index: int, *, along: float = MIDDLE) -> NDArray[np.float32]:
         one = self._annotations[index]
         stored = self._archive.read(folder=one.folder, image_id=one.image_id)
-        return self.how.unit(stored, one.image_id, size=self._size)
+        return self.how.unit(stored, one.image_id, size=self._size, along=along)
 
 
 class _Kept:
@@ -149,7 +153,8 @@ class _Kept:
     def __init__(self, images: NDArray[np.generic]) -> None:
         self._images = images
 
-    def __getitem__(self, index: int) -> NDArray[np.float32]:
+    def read(self, index: int, *, along: float = MIDDLE) -> NDArray[np.float32]:
+        del along  # they were cut when they were prepared; no recipe asks for both
         image = np.asarray(self._images[index], dtype=np.float32)
         return image / np.float32(_WHITE) if self._images.dtype == np.uint8 else image
 
@@ -195,7 +200,7 @@ def _write_images(path: Path, decoded: _Decoded, *, size: int, progress: Progres
     problems = []
     for index in range(len(decoded)):
         try:
-            unit = decoded[index]
+            unit = decoded.read(index)
         except UnreadableImageError as error:
             problems.append(f"no picture, or cut off: {error.path}")
             continue

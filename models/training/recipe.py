@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from models.training.augmentation import Augmentation
 from models.transforms import DEFAULT_RULE
-from schemas.releases import MemberPreprocessing, NetworkHead, PreprocessingRule, SexMode
+from schemas.releases import Framing, MemberPreprocessing, NetworkHead, PreprocessingRule, SexMode
 
 #: what is measured on the validation part after each pass → which way is better
 WATCHABLE: dict[str, Literal["min", "max"]] = {
@@ -161,6 +161,17 @@ class Recipe(_Section):
             (
                 self.images.reference_image != "" and self.preprocessing is None,
                 "images.reference_image needs a [preprocessing]",
+            ),
+            (
+                self.augmentation.random_crop
+                and (self.preprocessing is None or self.preprocessing.framing is not Framing.CENTRE),
+                'augmentation.random_crop needs preprocessing.framing = "centre"',
+            ),
+            (
+                self.augmentation.random_crop
+                and self.task == "age"
+                and self.images.cache != "none",
+                'augmentation.random_crop needs images.cache = "none": kept pictures are cut once',
             ),
         )
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from models.training.annotations import Annotation, TrainingDataError
+from models.training.augmentation import Augmentation
 from models.training.cohort import Cohort
-from models.training.data import AGE_BINS, balanced_weights
+from models.training.data import AGE_BINS, Radiographs, balanced_weights
 from models.training.fourier import spectrum
 from models.training.pictures import describe_dataset, draw_classes, draw_dataset
 from models.training.prepared import Preparation, open_images, prepare_images, preprocessing_of
 from models.training.recipe import Recipe
-from models.training.recipe_file import build_recipe
+from models.training.recipe_file import RecipeError, build_recipe
 from schemas.images import Sex
 from schemas.releases import Framing, MemberPreprocessing, Scaling
 from tests.models.builders import drawn_hand
@@ -65,7 +66,7 @@ def test_a_picture_is_the_same_wherever_it_is_kept(
     )
 
     # half precision, or whole grey levels
-    assert np.abs(images[0] - unit_of(cohort, rule)).max() <= 0.5 / 255 + 1e-6
+    assert np.abs(images.read(0) - unit_of(cohort, rule)).max() <= 0.5 / 255 + 1e-6
 
 
 def test_another_rule_is_kept_in_another_file(cohort: Cohort, tmp_path: Path) -> None:
@@ -151,6 +152,48 @@ def test_a_reference_image_brings_its_histogram_into_the_rule(cohort: Cohort) ->
     assert rule is not None
     assert rule.reference_histogram is not None
     assert sum(rule.reference_histogram) > 0
+
+
+#: changes nothing but where the square is cut
+CUT_ALONE = Augmentation(random_crop=True, placed=0, gamma=0, intensity=0, frame=0)
+
+
+def test_a_training_square_is_cut_at_any_place_of_the_longer_side_and_the_same_one_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rsna").mkdir()
+    ramp = np.repeat(np.arange(0, 240, 2, dtype=np.uint8)[:, None], 40, axis=1)  # 120 by 40
+    cv2.imwrite(str(tmp_path / "rsna" / "1.png"), ramp)
+    rule = member_rule(framing=Framing.CENTRE)
+    how = Preparation(cohort=Cohort(data=tmp_path), member_rule=rule)
+    images = open_images(how, [HAND] * 50, size=40, cache=tmp_path, kept="none")
+    looks = [
+        Radiographs(images, [HAND] * 50, how=how, augmentation=options, seed=(1, 0))
+        for options in (CUT_ALONE, CUT_ALONE, None)
+    ]
+
+    tops, again, middle = (
+        [round(float(look[index][0][0, 0, 0]) * 255 / 2) for index in range(50)] for look in looks
+    )
+
+    assert tops == again
+    assert set(middle) == {40}  # the rows from a third on
+    assert min(tops) < 10
+    assert max(tops) > 70  # of 80, the last place there is
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"images": {"cache": "none"}}, 'framing = "centre"'),
+        ({"preprocessing": {"framing": "centre", "scaling": "unit"}}, 'images.cache = "none"'),
+    ],
+)
+def test_a_recipe_that_cannot_cut_at_random_is_refused(
+    changes: dict[str, object], wanted: str
+) -> None:
+    with pytest.raises(RecipeError, match=wanted):
+        recipe(augmentation={"random_crop": True}, **changes)
 
 
 def test_balanced_weights_give_each_age_bin_the_same_share() -> None:
