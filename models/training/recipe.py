@@ -146,6 +146,7 @@ class Recipe(_Section):
         has_age = self.head.sex is not SexMode.ONLY
         weighted = self.loss.sex_weight > 0 or self.loss.learned_weights
         uses_mask = self.preprocessing is not None and self.preprocessing.use_mask
+        cuts = self.preprocessing is not None and self.preprocessing.framing is Framing.CENTRE
         return (
             (
                 self.head.distribution != (self.loss.age == "distribution") and has_age,
@@ -163,8 +164,7 @@ class Recipe(_Section):
                 "images.reference_image needs a [preprocessing]",
             ),
             (
-                self.augmentation.random_crop
-                and (self.preprocessing is None or self.preprocessing.framing is not Framing.CENTRE),
+                self.augmentation.random_crop and not cuts,
                 'augmentation.random_crop needs preprocessing.framing = "centre"',
             ),
             (

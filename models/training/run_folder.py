@@ -25,6 +25,7 @@ from models.training.averaging import WarmAverage
 from models.training.module import MemberTraining
 from models.training.recipe import WATCHED, Recipe
 from models.training.recipe_file import read_recipe, write_recipe
+from models.training.run_log import forget_log
 from models.training.whole_files import written_whole
 from schemas.errors import PermanentError
 from schemas.releases import TrainingRecord
@@ -123,6 +124,11 @@ class RunFolder:
         return self.path / "passes.csv"
 
     @property
+    def log(self) -> Path:
+        """What the run said while it went; older parts are run.log.1 to 3."""
+        return self.path / "run.log"
+
+    @property
     def last(self) -> Path:
         """Checkpoint of the last whole pass; a run goes on from it."""
         return self.path / "last.ckpt"
@@ -141,6 +147,7 @@ class RunFolder:
         """Remove what ``begin`` and the logs wrote, and the folder if nothing else is in it."""
         for file in (self.recipe, self.split, self.best, *self.path.glob("start.*")):
             file.unlink(missing_ok=True)
+        forget_log(self.log)
         for logs in LOGS:
             shutil.rmtree(self.path / logs, ignore_errors=True)
         if self.path.is_dir() and not any(self.path.iterdir()):

@@ -1,7 +1,7 @@
 """Train one member from one recipe; `boneage train` is the same on the command line."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from models.training.run_folder import (
     UnwritableRunError,
     describe_machine,
 )
+from models.training.run_log import LogPasses, logged_to
 from models.training.split import write_split
 from models.training.whole_files import WholeCheckpoints
 from schemas.errors import PermanentError
@@ -197,7 +198,8 @@ def train(  # noqa: PLR0913 - what, with which data, where to, on what, and who 
     folder = RunFolder(path=runs / plan.name)
     run.record["overrides"] = list(overrides)
     with _kept_or_forgotten(folder):
-        if _is_first_process():
+        is_first = _is_first_process()
+        if is_first:
             folder.begin(plan)
             if start is not None:
                 folder.keep_start(start)
@@ -206,8 +208,21 @@ def train(  # noqa: PLR0913 - what, with which data, where to, on what, and who 
         hardware = hardware or Hardware()
         trainer = _build_trainer(plan, folder, run, hardware=hardware, progress=progress)
         goes_on = folder.last if folder.last.exists() else None
-        trainer.fit(run.training, run.module, ckpt_path=goes_on, weights_only=True)
+        with logged_to(folder.log) if is_first else nullcontext() as log:
+            if log is not None:
+                log.info("%s: %s", "Goes on" if goes_on else "Begins", _say_run(plan, run))
+            trainer.fit(run.training, run.module, ckpt_path=goes_on, weights_only=True)
     return folder
+
+
+def _say_run(recipe: Recipe, run: PlannedRun) -> str:
+    record, module = run.record, run.module
+    return (
+        f"{recipe.name}, {recipe.architecture}, {recipe.passes} passes, "
+        f"{len(module.training)} training and {len(module.validation)} validation images, "
+        f"{record['parameters']['learning']} parameters that learn; on {record['hardware']}; "
+        f"commit {record['commit']}; {record['command']}"
+    )
 
 
 def _is_first_process() -> bool:
@@ -259,6 +274,8 @@ def _build_trainer(
         LearningRateMonitor(logging_interval="epoch"),
         TrainingPictures(),
     ]
+    if _is_first_process():
+        callbacks.append(LogPasses())
     if recipe.device_stats:
         callbacks.append(DeviceStatsMonitor(cpu_stats=True))
     if recipe.watch.patience:

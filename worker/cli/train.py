@@ -82,7 +82,7 @@ def train(
     """Train one member; go on where an interrupted run of the same name stopped.
 
     Keys are described in models/training/recipe.py; augmentation.flip=0 reaches inside a table. The
-    run folder holds recipe, split, record, passes, the best weights, best.ckpt and last.ckpt.
+    run folder holds recipe, split, record, passes, run.log, the best weights, best.ckpt, last.ckpt.
 
     Examples: boneage train --list
 

@@ -33,6 +33,7 @@ from models.training.run_folder import (
     RunFolderError,
     UnwritableRunError,
 )
+from models.training.run_log import FILE_BYTES, FILES, logged_to
 from models.training.train import train
 from tests.models.builders import drawn_hand, small_network
 from tests.models.training.cohorts import LIGHTNING_WARNINGS, QUICK, write_cohort, write_recipe
@@ -75,6 +76,60 @@ def test_a_run_folder_alone_repeats_the_run(
 
     ours, theirs = load_file(done.weights), load_file(again.weights)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_writes_down_in_words_how_it_went(done: RunFolder) -> None:
+    lines = done.log.read_text(encoding="utf-8").splitlines()
+
+    first, second = (line for line in lines if "done in" in line)
+    assert "Begins: " in lines[0]
+    record = done.read_record()
+    assert f"24 training and {record['validation_children']} validation images" in lines[0]
+    assert "Pass 1 of 2" in first
+    assert "Pass 2 of 2" in second
+    assert f"val_mae_months {done.read_record()['metrics']['val_mae_months']:.4g}" in second
+    assert lines[-1].endswith("INFO End")
+
+
+def test_the_log_of_a_run_that_broke_says_why_and_one_that_goes_on_appends(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+
+    def break_down() -> None:
+        with logged_to(path) as log:
+            log.info("Begins: x")
+            raise MemoryError("no room for a batch")
+
+    with pytest.raises(MemoryError):
+        break_down()
+    with logged_to(path) as log:
+        log.info("Goes on: x")
+
+    said = [line.split(maxsplit=3)[3] for line in path.read_text(encoding="utf-8").splitlines()]
+    assert said == ["Begins: x", "Ended by MemoryError: no room for a batch", "Goes on: x", "End"]
+
+
+def test_the_log_of_a_long_run_keeps_its_newest_files_alone(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    with logged_to(path) as log:
+        for number in range(6 * FILE_BYTES // 1000):
+            log.info("%05d %s", number, "x" * 1000)
+
+    kept = [path, *(path.with_name(f"run.log.{number}") for number in range(1, FILES))]
+    assert sorted(tmp_path.iterdir()) == kept
+    assert all(one.stat().st_size <= FILE_BYTES for one in kept)
+    assert path.read_text(encoding="utf-8").splitlines()[-1].endswith("INFO End")
+
+
+def test_a_slow_pass_says_each_minute_how_far_it_is(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.training.run_log.STEP_SECONDS", 0.0)
+
+    folder = run("batch_size=8", cohort=cohort, runs=tmp_path)
+
+    said = folder.log.read_text(encoding="utf-8")
+    assert "Pass 1 of 2, step 1 of 3, loss " in said
+    assert "Pass 2 of 2, step 3 of 3, loss " in said
 
 
 def run_until(epoch: int, *overrides: str, cohort: Cohort, runs: Path) -> None:
