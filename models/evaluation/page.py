@@ -51,6 +51,13 @@ def draw_all(report: Report, *, run: Path | None = None) -> dict[str, bytes]:
         "error_by_age": pictures.draw_error_by_age(outcomes),
         "coverage": pictures.draw_coverage(outcomes, stated=report.manifest.calibration.coverage),
     }
+    if report.by is not None:
+        drawn["error_by_group"] = pictures.draw_error_by_group(report.by)
+        drawn["scatter_by_group"] = pictures.draw_scatter_by_group(outcomes, report.by)
+    if report.chronological is not None:
+        drawn["chronological"] = pictures.draw_chronological(
+            outcomes, report.chronological, report.by
+        )
     for one in report.sex:
         drawn[f"roc_{one.member}"] = pictures.draw_roc(one)
         drawn[f"confusion_{one.member}"] = pictures.draw_confusion(one)

@@ -4,18 +4,22 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from models.evaluation.grouping import ChronologicalAges, Grouping
 from models.evaluation.metrics import AGE_BANDS, Outcomes
 from models.evaluation.statistics import Curve, SexScores
 from schemas.images import Sex
 
 GIRLS, BOYS = "#b5446e", "#2a6f97"
 GREY = "#666666"
+#: strong ones first
+_COLOURS = tuple(colormaps["tab20"](number) for number in (*range(0, 20, 2), *range(1, 20, 2)))
 DPI = 110
 SIZE = (6.4, 4.6)
 OLDEST = 240.0
@@ -67,6 +71,67 @@ def draw_scatter(outcomes: Outcomes) -> bytes:
     axes.set(xlim=(0, OLDEST), ylim=(0, OLDEST), aspect="equal")
     axes.set(xlabel="label, months", ylabel="estimate, months")
     _head(axes, "Estimate against label")
+    return png(figure)
+
+
+def _draw_over(
+    outcomes: Outcomes, across: Numbers, groups: Mapping[str, NDArray[np.bool_]]
+) -> tuple[Figure, Axes]:
+    """Draw estimates over an age, a colour for each group, girls as dots, boys as triangles."""
+    figure, axes = new_figure(width=8.4, height=5.6)
+    known = ~np.isnan(across)
+    for number, (name, inside) in enumerate(groups.items()):
+        colour = _COLOURS[number % 20]
+        label = f"{name} ({np.count_nonzero(inside & known)})"
+        for marker, sex in (("o", Sex.FEMALE), ("^", Sex.MALE)):
+            ours = inside & known & (outcomes.sexes == sex.value)
+            dots = axes.scatter(across[ours], outcomes.ages[ours], s=16, marker=marker)
+            dots.set(color=colour, alpha=0.6, linewidths=0)
+        axes.scatter([], [], color=colour, label=label)
+    for marker, name in (("o", "girls"), ("^", "boys")):
+        axes.scatter([], [], color=GREY, marker=marker, label=name)
+    ends = (0, max(OLDEST, float(np.nanmax(across))))
+    axes.plot(ends, ends, color=GREY, linewidth=1)
+    axes.set(xlim=ends, ylim=(0, OLDEST), ylabel="estimate, months")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    return figure, axes
+
+
+def _groups_of(grouping: Grouping) -> dict[str, NDArray[np.bool_]]:
+    return {row.group: grouping.values == row.group for row in grouping.rows}
+
+
+def draw_scatter_by_group(outcomes: Outcomes, grouping: Grouping) -> bytes:
+    """Draw estimates over labels, each group in a colour of its own."""
+    figure, axes = _draw_over(outcomes, outcomes.labels, _groups_of(grouping))
+    axes.set_xlabel("label, months")
+    axes.set_title(f"Estimate against label, by {grouping.column}", loc="left")
+    return png(figure)
+
+
+def draw_chronological(
+    outcomes: Outcomes, ages: ChronologicalAges, grouping: Grouping | None
+) -> bytes:
+    """Draw estimates over ages by the calendar, by group where there are any."""
+    everybody = {"all": np.ones(ages.months.size, dtype=np.bool_)}
+    groups = everybody if grouping is None else _groups_of(grouping)
+    figure, axes = _draw_over(outcomes, ages.months, groups)
+    axes.set_xlabel("chronological age, months")
+    axes.set_title("Bone age against chronological age", loc="left")
+    return png(figure)
+
+
+def draw_error_by_group(grouping: Grouping) -> bytes:
+    """Draw the mean absolute error of each group, with its bootstrap interval."""
+    rows = grouping.rows[::-1]
+    figure, axes = new_figure(height=1.6 + 0.32 * len(rows))
+    errors = np.array([row.mae_months for row in rows])
+    ends = np.array([[row.mae_low for row in rows], [row.mae_high for row in rows]])
+    axes.barh(range(len(rows)), errors, color=BOYS, alpha=0.8)
+    axes.errorbar(errors, range(len(rows)), xerr=np.abs(ends - errors), fmt="none", ecolor="black")
+    axes.set_yticks(range(len(rows)), [f"{row.group} ({row.n})" for row in rows], fontsize=8)
+    axes.set_xlabel("mean absolute error, months (95 % by bootstrap)")
+    axes.set_title(f"Error by {grouping.column}", loc="left")
     return png(figure)
 
 

@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 from models.evaluation.answers import Answers, Interview, shared
 from models.evaluation.changes import measure_changes
 from models.evaluation.gate import measure_gate
+from models.evaluation.grouping import (
+    ChronologicalAges,
+    Grouping,
+    compare_with_calendar,
+    group_by,
+    read_groups,
+    read_months,
+)
 from models.evaluation.heatmaps import measure_heatmaps
 from models.evaluation.metrics import RESAMPLES, Outcomes, measure_bands, measure_groups
 from models.evaluation.release import CLINICAL_PREFIX, clinical_images, member_rows
@@ -82,6 +90,8 @@ class Question:
     correction: Correction = Correction.NONE
     rotations_and_flip: bool = False  #: months are averaged over five turns and their mirror images
     robustness: bool = False  #: changes, gate and heatmaps are measured, too
+    by: str = ""  #: column of the table whose values are groups
+    chronological: str = ""  #: column of the table with ages by the calendar, months
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +112,8 @@ class Report:
     is_corrected: bool
     sex: tuple[SexScores, ...]
     ways: tuple[Way, ...]  #: what was read which way
+    by: Grouping | None = None
+    chronological: ChronologicalAges | None = None
     gate: tuple[GateRow, ...] = ()
     changes: tuple[ChangeRow, ...] = ()
     heatmaps: HeatmapMeasures | None = None
@@ -221,11 +233,16 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
     Raises:
         NoImagesError: the part holds no such image.
         UnfitBiasError: the network hardly follows the age, so that no line may be taken off.
+        GroupingError: a column that was asked for cannot be used.
         NoTrainingDataError: the data are not there.
     """
     images = select_images(interview, question, question.part)
     if not images:
         raise NoImagesError(part=question.part, images=question.images)
+    if question.by:  # what is wrong in the table is said before the networks are asked
+        read_groups(question.by, images)
+    if question.chronological:
+        read_months(question.chronological, images)
     answers = _ask(interview, images, question)
     outcomes = answers.outcomes
     is_corrected = question.correction is not Correction.NONE
@@ -241,6 +258,13 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
         outcomes = _shifted(outcomes, correct(outcomes.ages, outcomes.sexes, bias))
     else:
         bias = _bias_lines(outcomes, question.correction)
+    by = chronological = None
+    if question.by:
+        resamples = question.resamples
+        by = group_by(question.by, answers.annotations, outcomes, resamples=resamples)
+    if question.chronological:
+        children = answers.annotations
+        chronological = compare_with_calendar(question.chronological, children, outcomes, by)
     robustness = _measure_more(interview, answers, question) if question.robustness else {}
     return Report(
         target=target,
@@ -257,6 +281,8 @@ def make_report(target: str, interview: Interview, question: Question) -> Report
         is_corrected=is_corrected,
         sex=_sex_scores(interview, answers.annotations),
         ways=_say_ways(interview, answers, question),
+        by=by,
+        chronological=chronological,
         **robustness,
     )
 

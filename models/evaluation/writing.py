@@ -28,10 +28,25 @@ def as_plain(report: Report) -> dict[str, Any]:
         "members": [one.model_dump() for one in report.members],
         "bands": [one.model_dump() for one in report.bands],
         "sex": [asdict(one) for one in report.sex],
+        "by": _groups(report),
+        "chronological": _advances(report),
         "gate": [one.model_dump() for one in report.gate],
         "changes": [one.model_dump() for one in report.changes],
         "heatmaps": report.heatmaps.model_dump() if report.heatmaps else None,
     }
+
+
+def _groups(report: Report) -> dict[str, Any] | None:
+    if report.by is None:
+        return None
+    return {"column": report.by.column, "groups": [one.model_dump() for one in report.by.rows]}
+
+
+def _advances(report: Report) -> dict[str, Any] | None:
+    if report.chronological is None:
+        return None
+    advances = [asdict(one) for one in report.chronological.advances]
+    return {"column": report.chronological.column, "advances": advances}
 
 
 def write_json(report: Report, path: Path) -> None:
@@ -42,14 +57,16 @@ def write_json(report: Report, path: Path) -> None:
 def write_predictions(report: Report, path: Path) -> None:
     """Write one line for each image: label, estimate, interval, members, what the gate said.
 
-    Where months were averaged over views, what was said to each view stands in a column of its own.
+    Where months were averaged over views, what was said to each view stands in a column of its own;
+    columns of the table that the question names come last.
     """
+    more = [name for name in (report.question.by, report.question.chronological) if name]
     ages = report.answers.member_ages()
     header = ["image_ID", "dir", "patient_ID", "sex", "bone_age", "estimate", "low", "high"]
     with path.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
         views = report.answers.views
-        writer.writerow([*header, *ages, "refusal", "turned_by", "inverted", *views])
+        writer.writerow([*header, *ages, "refusal", "turned_by", "inverted", *views, *more])
         for index, one in enumerate(report.answers.annotations):
             verdict = report.answers.verdicts[index]
             numbers = (
@@ -70,5 +87,6 @@ def write_predictions(report: Report, path: Path) -> None:
                     90 * verdict.mending.turns,
                     int(verdict.mending.is_inverted),
                     *(f"{months[index]:.2f}" for months in views.values()),
+                    *(one.columns[name] for name in more),
                 ]
             )

@@ -9,8 +9,8 @@ and the validation set beside it.
 import csv
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.errors import PermanentError
@@ -89,6 +89,8 @@ class Annotation:
     patient_id: str
     sex: Sex
     age_months: float  #: bone age that a clinical report gave
+    #: of the columns that were asked for beside these: name → what is written there
+    columns: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,7 @@ class Row:
     patient_id: str
     sex: str
     age: str
+    columns: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,18 +142,21 @@ def read_annotations(data: Path, *, table: Path | None = None) -> list[Annotatio
     return list(read_table(data, table=table).require_sound())
 
 
-def read_table(data: Path, *, table: Path | None = None) -> AnnotationTable:
+def read_table(
+    data: Path, *, table: Path | None = None, columns: Collection[str] = ()
+) -> AnnotationTable:
     """Return the table of a data folder, in file order.
 
     Args:
         data: folder with one of the two layouts.
         table: an annotation table in Deeplasia's columns that lies elsewhere.
+        columns: names of more columns to be read, as text.
 
     Raises:
         NoTrainingDataError: no table is there.
         TrainingDataError: a column is missing.
     """
-    path, rows = _open_rows(data, table)
+    path, rows = _open_rows(data, table, columns)
     annotations: list[Annotation] = []
     wrong_rows: list[Row] = []
     problems: list[str] = []
@@ -173,6 +179,7 @@ def read_table(data: Path, *, table: Path | None = None) -> AnnotationTable:
                     patient_id=row.patient_id,
                     sex=Sex(row.sex),
                     age_months=float(row.age),
+                    columns=row.columns,
                 )
             )
     return AnnotationTable(
@@ -199,17 +206,19 @@ def digest_of_annotations(annotations: Sequence[Annotation]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _open_rows(data: Path, table: Path | None) -> tuple[Path, Iterator[Row]]:
+def _open_rows(
+    data: Path, table: Path | None, columns: Collection[str]
+) -> tuple[Path, Iterator[Row]]:
     if table is None and is_challenge_layout(data):
-        return data, _challenge_rows(data)
+        return data, _challenge_rows(data, columns)
     path = table or data / TABLE
     if not path.exists():
         raise NoTrainingDataError(path=path)
-    return path, _table_rows(path)
+    return path, _table_rows(path, columns)
 
 
-def _table_rows(path: Path) -> Iterator[Row]:
-    for where, row in _lines_of(path, COLUMNS):
+def _table_rows(path: Path, columns: Collection[str]) -> Iterator[Row]:
+    for where, row in _lines_of(path, (*COLUMNS, *columns)):
         yield Row(
             where=where,
             image_id=row["image_ID"],
@@ -217,15 +226,16 @@ def _table_rows(path: Path) -> Iterator[Row]:
             patient_id=row["patient_ID"],
             sex=row["sex"],
             age=row["bone_age"],
+            columns={name: row[name] for name in columns},
         )
 
 
-def _challenge_rows(data: Path) -> Iterator[Row]:
+def _challenge_rows(data: Path, columns: Collection[str]) -> Iterator[Row]:
     for table in CHALLENGE_TABLES:
         path = data / table.file
         if not path.exists():
             continue
-        for where, row in _lines_of(path, (table.identifier, table.age, _MALE)):
+        for where, row in _lines_of(path, (table.identifier, table.age, _MALE, *columns)):
             yield Row(
                 where=where,
                 image_id=f"{row[table.identifier]}.png",
@@ -233,14 +243,17 @@ def _challenge_rows(data: Path) -> Iterator[Row]:
                 patient_id=f"rsna_{row[table.identifier]}",
                 sex=_SEX_OF_MALE.get(row[_MALE].lower(), row[_MALE]),
                 age=row[table.age],
+                columns={name: row[name] for name in columns},
             )
 
 
 def _lines_of(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
     reader = open_table(path)
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    present = reader.fieldnames or ()
+    missing = [name for name in columns if name not in present]
     if missing:
-        raise TrainingDataError(path=path, problems=[f"no column {name}" for name in missing])
+        problems = [f"no column {name}; there are {', '.join(present)}" for name in missing]
+        raise TrainingDataError(path=path, problems=problems)
     for number, row in enumerate(reader, start=2):
         texts = {name: (value or "").strip() for name, value in row.items() if name}
         yield f"{path.name} line {number}", texts

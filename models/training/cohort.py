@@ -40,6 +40,7 @@ class Cohort:
     split_column: str | None = None  #: of a split file that has several
     table: Path | None = None  #: the annotation table, where it lies elsewhere
     masks: tuple[Path, ...] = ()  #: folders with masks of the hands
+    columns: tuple[str, ...] = ()  #: more columns of the table, read as ``Annotation.columns``
 
     @property
     def split_sha256(self) -> str:
@@ -54,7 +55,7 @@ class Cohort:
             NoTrainingDataError: it is not there.
             TrainingDataError: a column is missing.
         """
-        return read_table(self.data, table=self.table)
+        return read_table(self.data, table=self.table, columns=self.columns)
 
     @property
     def annotations(self) -> tuple[Annotation, ...]:

@@ -63,6 +63,20 @@ def evaluate(
     limit: Annotated[
         int, typer.Option("--limit", min=0, help="At most so many children; 0: all.")
     ] = 0,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by", metavar="COLUMN", help="Error by what a column of the table says: disorder …"
+        ),
+    ] = "",
+    chronological: Annotated[
+        str,
+        typer.Option(
+            "--chronological-age",
+            metavar="COLUMN",
+            help="Column of the table with ages by the calendar, months: how far bones are ahead.",
+        ),
+    ] = "",
     mask_network: MaskNetworkOption = None,
     robustness: Annotated[
         bool,
@@ -86,6 +100,8 @@ def evaluate(
     Examples: boneage evaluate rsna-2026.1 --robustness --out report
 
     boneage evaluate runs/lite0 --split validate --tta mirror --limit 200
+
+    boneage evaluate rsna-2026.1 --data clinic --by disorder --chronological-age age --out report
     """
     from models.evaluation.classes import is_class_run
 
@@ -110,6 +126,8 @@ def evaluate(
         correction=Correction(correct_bias),
         rotations_and_flip=views == "rotations-and-flip",
         robustness=robustness,
+        by=by,
+        chronological=chronological,
     )
     chosen = {
         "none": Averaging.NONE,
@@ -120,7 +138,10 @@ def evaluate(
     with progress_bar() as bar:
         asking = Asking(
             cohort=Cohort(
-                data=data or default_data(), split=split_file or SPLIT_FILE, table=annotations
+                data=data or default_data(),
+                split=split_file or SPLIT_FILE,
+                table=annotations,
+                columns=tuple(name for name in (by, chronological) if name),
             ),
             averaging=chosen.get(views),
             device=device,
@@ -161,6 +182,9 @@ def _print(report: "Report") -> None:
     _print_rows("GROUP", report.rows)
     print()
     _print_rows("NETWORK", report.members)
+    if report.by is not None:
+        print()
+        _print_rows(report.by.column.upper(), report.by.rows)
     print(f"\nPearson's correlation {report.pearson:.3f}. ", end="")
     print(
         f"Always saying their mean age would err by {report.guess_mae_months:.1f} months. ", end=""
@@ -174,6 +198,12 @@ def _print(report: "Report") -> None:
             f"Bias {verb} ({ {'*': 'all', 'F': 'girls', 'M': 'boys'}[line.sex] }): "
             f"{line.slope:+.4f} x estimate {line.intercept_months:+.2f} months."
         )
+    if report.chronological is not None:
+        for ahead in report.chronological.advances:
+            print(
+                f"Ahead of the calendar ({ahead.group}, {ahead.n}): {ahead.mean_months:+.1f} "
+                f"months, standard deviation {ahead.sd_months:.1f}."
+            )
     for one in report.sex:
         print(f"Sex by {one.member}: accuracy {one.accuracy:.1%}, AUROC {one.auroc:.3f}, ", end="")
         print(f"F1 {one.f1:.3f}.")

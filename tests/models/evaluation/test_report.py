@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from models.ensemble import load_estimator
 from models.evaluation import statistics
 from models.evaluation.answers import Interview, ignore_progress
 from models.evaluation.changes import measure_changes
+from models.evaluation.grouping import UNKNOWN, GroupingError
 from models.evaluation.heatmaps import hand_mask, share_inside, shows_a_hand
 from models.evaluation.kept import KeptAnswers
 from models.evaluation.page import draw_all, format_page
@@ -20,6 +22,7 @@ from models.evaluation.report import (
     Images,
     NoImagesError,
     Question,
+    Report,
     make_report,
 )
 from models.evaluation.statistics import UnfitBiasError
@@ -27,6 +30,7 @@ from models.evaluation.target import Asking, opened, views_of
 from models.evaluation.variants import VARIANTS, turned_in_place
 from models.evaluation.writing import as_plain, write_predictions
 from models.release.manifest import read_manifest
+from models.training.annotations import TrainingDataError
 from models.training.cohort import Cohort
 from models.training.recipe_file import read_recipe
 from models.training.split import Part
@@ -251,3 +255,81 @@ def test_a_frame_round_the_field_is_told_from_a_hand() -> None:
     assert not shows_a_hand(framed)
     assert not shows_a_hand(field)
     assert not shows_a_hand(np.zeros((256, 256), dtype=np.bool_))
+
+
+def with_columns(cohort: Cohort, folder: Path, *, says: Callable[[int], tuple[str, str]]) -> Cohort:
+    """Return the cohort with a table of its own, where ``says`` gives disorder and age of a row."""
+    with (cohort.data / "annotation.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    table = folder / "clinic.csv"
+    with table.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow([*rows[0], "disorder", "chronological"])
+        writer.writerows([*row.values(), *says(number)] for number, row in enumerate(rows))
+    return replace(cohort, table=table, columns=("disorder", "chronological"))
+
+
+def ask_by_column(interview: Interview, cohort: Cohort) -> Report:
+    question = replace(QUESTION, by="disorder", chronological="chronological")
+    return make_report("tiny", replace(interview, cohort=cohort), question)
+
+
+def test_errors_and_pictures_are_parted_by_a_column_of_the_table(
+    interview: Interview, cohort: Cohort, tmp_path: Path
+) -> None:
+    # of the rows with a test child, every second one has a disorder, and the others none
+    clinic = with_columns(
+        cohort, tmp_path, says=lambda row: ("" if row % 2 else "Turner", "" if row % 4 else "60")
+    )
+
+    report = ask_by_column(interview, clinic)
+
+    assert report.by is not None
+    assert report.chronological is not None
+    errors = np.abs(report.outcomes.ages - report.outcomes.labels)
+    assert {row.group: row.n for row in report.by.rows} == {"Turner": 6, UNKNOWN: 6}
+    for row in report.by.rows:
+        mean = float(errors[report.by.values == row.group].mean())
+        assert row.mae_months == pytest.approx(mean, abs=0.01)
+    everybody, turner = report.chronological.advances
+    assert (everybody.n, turner.group, turner.n) == (3, "Turner", 3)
+    known = ~np.isnan(report.chronological.months)
+    ahead = float((report.outcomes.ages[known] - 60).mean())
+    assert everybody.mean_months == pytest.approx(ahead, abs=0.01)
+
+    drawn = draw_all(report)
+    page = format_page(report, drawn)
+    assert {"error_by_group", "scatter_by_group", "chronological"} <= set(drawn)
+    assert page.count("data:image/png;base64,") == 4 + 3
+    assert as_plain(report)["by"]["groups"][0]["n"] == 6
+    write_predictions(report, tmp_path / "predictions.csv")
+    with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as lines:
+        assert [row["disorder"] for row in csv.DictReader(lines)].count("Turner") == 6
+
+
+@pytest.mark.parametrize(
+    ("says", "wanted"),
+    [
+        (lambda row: (f"patient {row}", "60"), "12 different values"),
+        (lambda _row: ("", "six years"), "'six years' of image"),
+        (lambda _row: ("", "1200"), "no age in months"),
+        (lambda _row: ("", ""), "is empty"),
+    ],
+)
+def test_a_column_that_cannot_be_used_is_refused_in_words(
+    interview: Interview,
+    cohort: Cohort,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    says: Callable[[int], tuple[str, str]],
+    wanted: str,
+) -> None:
+    monkeypatch.setattr("models.evaluation.grouping.MOST_GROUPS", 10)
+
+    with pytest.raises(GroupingError, match=wanted):
+        ask_by_column(interview, with_columns(cohort, tmp_path, says=says))
+
+
+def test_a_column_that_is_not_there_is_named_beside_those_that_are(cohort: Cohort) -> None:
+    with pytest.raises(TrainingDataError, match=r"no column disorder; there are image_ID, .*bone"):
+        replace(cohort, columns=("disorder",)).select(Part.TEST)
