@@ -39,7 +39,10 @@ LONGEST_REQUEST_BYTES = 256 * 1024
 #: Command sets have a few hundred bytes; this bounds what is gathered in memory.
 _LONGEST_COMMAND_BYTES = 1024 * 1024
 _READ_STEP_BYTES = 256 * 1024
-_AHEAD_BYTES = 12  # heads of a PDU and of its first item: no more is known to come
+#: heads of a PDU and of its first item: PS3.8 tables 9-22 and 9-23, and the message control header
+HEAD_BYTES = 12
+#: so many heads are read with the data before them; a buffer of a file holds four PDUs of 128 KB
+_MOST_AHEAD = 8
 READY_FOR_TRANSFER = "Sta6"  #: PS3.8 table 9-5: the association is established
 _LAST_OF_DATA_SET = 0x02  #: message control header, PS3.8 E.2
 _LAST_OF_COMMAND = b"\x03"
@@ -86,7 +89,8 @@ class GuardedReader:
         self._on_too_slow = on_too_slow
 
         self._peeked = bytearray()  # seen, but not taken
-        self._ahead = memoryview(bytearray(_AHEAD_BYTES))
+        heads = memoryview(bytearray(_MOST_AHEAD * HEAD_BYTES))
+        self._heads = [heads[at : at + HEAD_BYTES] for at in range(0, len(heads), HEAD_BYTES)]
         self._patience: float | None = None  # the time-out of the socket, as we set it last
         self._deadline = math.inf  # of the PDU that is arriving
         self._be_patient(self._limit_seconds())
@@ -141,30 +145,67 @@ class GuardedReader:
             if not taken:
                 break
             peeked += more[:taken]
-        return bytes(peeked)
+        return bytes(peeked[:count])
 
-    def forget(self) -> None:
+    def forget(self, count: int) -> None:
         """Take what was seen, so that what comes behind it is next."""
-        self._peeked.clear()
+        del self._peeked[:count]
 
-    def take_into(self, room: memoryview, *, left: int) -> int:
-        """Put into ``room`` what has come of the ``left`` last bytes of a PDU; return how many.
+    def take_into(
+        self, room: memoryview, *, left: int, alike: bytes = b"", length: int = 0
+    ) -> tuple[int, int]:
+        """Put into ``room`` what has come of the ``left`` last bytes of a PDU.
 
-        Of the head behind them, what has come is kept for ``peek``.
+        And, in the same read, of PDUs behind it, as long as each begins with the head ``alike``
+        that ``length`` bytes of data follow: that the next ones are like the last is nearly always
+        right. Whatever else has come is kept for ``peek`` and ``recv``.
+
+        Returns:
+            How many bytes of data were put there, and how many of the last PDU are still to come.
 
         Raises:
             SlowPduError: none came in time.
             ConnectionError: the peer closed inside the PDU.
         """
+        if self._peeked:
+            count = min(left, len(room), len(self._peeked))
+            room[:count] = self._peeked[:count]
+            self.forget(count)
+            return count, left - count
         views = [room[:left]]
-        if len(room) >= left and not isinstance(self._connection, ssl.SSLSocket):
-            views.append(self._ahead)
+        if not isinstance(self._connection, ssl.SSLSocket):
+            views += self._views_behind(room, left, length=length if alike else 0)
         taken = self._take(*views)
         if not taken:
             raise ConnectionResetError
-        if taken > left:
-            self._peeked += self._ahead[: taken - left]
-        return min(taken, left)
+        count = min(taken, left)
+        left, over = left - count, taken - count
+        for place in range(1, len(views), 2):
+            if not over:
+                break
+            if over < HEAD_BYTES or views[place] != alike:
+                self._keep(views[place:], over)
+                break
+            self._begin()
+            data = min(over - HEAD_BYTES, len(views[place + 1]))
+            count, left, over = count + data, length - data, over - HEAD_BYTES - data
+        return count, left
+
+    def _views_behind(self, room: memoryview, place: int, *, length: int) -> list[memoryview]:
+        """Return where a head, its data, the next head … go, the data behind ``place`` in turn."""
+        views: list[memoryview] = []
+        for head in self._heads:
+            if place > len(room) or (views and not length):
+                break
+            views += [head, room[place : place + length]]
+            place += length
+        return views
+
+    def _keep(self, views: list[memoryview], count: int) -> None:
+        """Keep the first ``count`` bytes in ``views``, which are none of the data expected."""
+        for view in views:
+            self._peeked += view[:count]
+            count -= min(count, len(view))
 
     def _begin(self) -> None:
         """Give what begins now its deadline."""

@@ -24,6 +24,7 @@ from pynetdicom.dul import DULServiceProvider
 
 from worker.listener.spool import IncomingFile
 from worker.listener.transport import (
+    HEAD_BYTES,
     LONGEST_PDU_BYTES,
     READY_FOR_TRANSFER,
     GuardedReader,
@@ -35,8 +36,7 @@ _LOOK_SECONDS: Final = 0.1
 #: Before the transport is open, or while it is being closed; pynetdicom's polling is kept there.
 _WITHOUT_PEER: Final = frozenset({"Sta1", "Sta4", "Sta13"})
 
-#: PS3.8 tables 9-22 and 9-23, and 9.3.5.1: type, length of the PDU; length and context of its first
-#: item; message control header
+#: type, length of the PDU; length and context of its first item; message control header
 _HEAD: Final = Struct(">BxLLBB")
 _P_DATA_TF: Final = 0x04
 _ITEM_HEAD_BYTES: Final = 6  #: length, context and control header, of which the last two count
@@ -142,23 +142,32 @@ class SpoolingUpperLayer(DULServiceProvider):
     def _take_fragment(self, incoming: IncomingFile) -> bool:
         """Take one PDU into the file, if it is one fragment of a data set and nothing else.
 
+        And those that come behind it alike, as far as one read has them.
+
         Raises:
             OSError: the peer closed, or was too slow.
         """
-        head = self._reader.peek(_HEAD.size, kind=_P_DATA_TF)
-        if len(head) < _HEAD.size:
+        head = self._reader.peek(HEAD_BYTES, kind=_P_DATA_TF)
+        if len(head) < HEAD_BYTES:
             return False
         _, pdu_length, item_length, context_id, control = _HEAD.unpack(head)
         is_alone = _ITEM_HEAD_BYTES <= pdu_length == item_length + 4 <= LONGEST_PDU_BYTES
         if not is_alone or control & _IS_COMMAND:
             return False
-        self._reader.forget()
-        left = item_length - 2
+        self._reader.forget(HEAD_BYTES)
+        is_last = bool(control & _IS_LAST)
+        left = length = item_length - 2
+        alike = b"" if is_last else head
         while left:
-            taken = self._reader.take_into(incoming.room, left=left)
+            if self._kill_thread:
+                return True
+            taken, left = self._reader.take_into(
+                incoming.room, left=left, alike=alike, length=length
+            )
             incoming.advance(taken)
-            left -= taken
-        self._provider.fragment_taken(context_id, is_last=bool(control & _IS_LAST))
+            if left:  # a slow run may last as long as the message
+                self._idle_timer.restart()
+        self._provider.fragment_taken(context_id, is_last=is_last)
         return True
 
 

@@ -1,11 +1,15 @@
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from struct import pack
+from types import SimpleNamespace
+from typing import cast
 
 import pynetdicom
 import pytest
@@ -32,7 +36,12 @@ from tests.worker.listener.sending import (
 from worker.listener.errors import ListeningPortError, UntestedLibraryError
 from worker.listener.server import MOST_HALF_OPEN, MOST_HALF_OPEN_BY_ADDRESS
 from worker.listener.spool import FileMeta, IncomingFile, Spool
-from worker.listener.transport import LONGEST_PDU_BYTES, GuardedReader, require_tested_library
+from worker.listener.transport import (
+    HEAD_BYTES,
+    LONGEST_PDU_BYTES,
+    GuardedReader,
+    require_tested_library,
+)
 
 PIXELS = explicit(0x7FE00010, "OW", bytes(100_000))
 CONTENT = dataset(after_study=PIXELS)
@@ -368,3 +377,59 @@ def test_an_echo_is_answered_while_an_object_arrives(watch: Watch, site: Site) -
         assert watch.opened.wait(LIMIT_SECONDS)
         with association(site.port, contexts=verification) as other:
             assert other.send_c_echo().Status == 0x0000
+
+
+HEAD = b"head of it.."
+DATA_BYTES = 100
+
+
+@contextmanager
+def reader_of(sent: bytes) -> Iterator[GuardedReader]:
+    """Give the reader of an association whose peer has sent this already, and gone."""
+    waiting = cast(
+        "Association", SimpleNamespace(is_established=True, network_timeout=5, dimse=None)
+    )
+    theirs, ours = socket.socketpair()
+    with ours:
+        with theirs:
+            theirs.sendall(sent)
+        yield GuardedReader(waiting, ours, on_too_slow=lambda _: None)
+
+
+def read_alike(reader: GuardedReader, *, room_bytes: int) -> tuple[bytes, int]:
+    """Return all data of PDUs that are alike, and in how many reads they came."""
+    data, reads = b"", 0
+    while reader.peek(HEAD_BYTES, kind=HEAD[0]) == HEAD:
+        reader.forget(HEAD_BYTES)
+        left = DATA_BYTES
+        while left:
+            room = memoryview(bytearray(room_bytes))
+            try:
+                count, left = reader.take_into(room, left=left, alike=HEAD, length=DATA_BYTES)
+            except ConnectionResetError:  # the peer went in the middle of one
+                return data, reads
+            data, reads = data + bytes(room[:count]), reads + 1
+    return data, reads
+
+
+def pdus_alike(count: int) -> bytes:
+    return b"".join(HEAD + bytes([number]) * DATA_BYTES for number in range(count))
+
+
+@pytest.mark.parametrize("room_bytes", [99, 100, 101, 199, 200, 201, 250, 300, 900, 5_000])
+@pytest.mark.parametrize(
+    "behind", [b"", b"he", HEAD, HEAD + b"half", b"other head! and more" * 20, b"HEAD of it.." * 40]
+)
+def test_pdus_that_are_alike_are_read_at_once_and_what_is_not_is_left(
+    room_bytes: int, behind: bytes
+) -> None:
+    with reader_of(pdus_alike(4) + behind) as reader:
+        data, reads = read_alike(reader, room_bytes=room_bytes)
+        left_over = bytes(reader.recv(LONGEST_PDU_BYTES))
+
+    wanted = b"".join(bytes([number]) * DATA_BYTES for number in range(4))
+    is_begun = behind.startswith(HEAD)
+    assert data == wanted + (behind[HEAD_BYTES:] if is_begun else b"")
+    assert left_over == (b"" if is_begun else behind)
+    if room_bytes >= 5 * DATA_BYTES:
+        assert reads == 1
