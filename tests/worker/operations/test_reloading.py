@@ -1,5 +1,6 @@
-import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,16 +128,44 @@ def test_what_is_read_at_the_start_alone_stays_as_it_is(site: Site, audited: lis
     assert audited == [True]
 
 
-def test_a_hangup_signal_reloads() -> None:
-    reloaded = threading.Event()
-    live = LiveSettings(Config(), load=Config)
-    live.follow(lambda _config: reloaded.set())
-    try:
-        live.reload_on_hangup()
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert reloaded.wait(20)
-    finally:  # not the default: it would end these tests, should another one be on its way
-        signal.signal(signal.SIGHUP, lambda *_: None)
+#: a process of its own: by default the signal ends whoever gets it, and it is for all of a process
+_RELOADING = """
+import threading
+from schemas.config import Config
+from worker.operations.reloading import LiveSettings, hold_hangups
+
+hold_hangups()
+again = threading.Semaphore(0)
+live = LiveSettings(Config(), load=Config)
+live.follow(lambda _config: again.release())
+print("held", flush=True)
+input()
+live.reload_on_hangup()
+for _ in range(2):
+    assert again.acquire(timeout=20)
+    print("reloaded", flush=True)
+"""
+
+
+def test_each_hangup_signal_reloads_and_one_before_the_settings_are_read_waits() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _RELOADING],
+        cwd=Path(__file__).parents[3],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = (line.strip() for line in process.stdout if " " not in line.strip())
+        assert next(said) == "held"
+        process.send_signal(signal.SIGHUP)  # by default its end
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert next(said) == "reloaded"
+        process.send_signal(signal.SIGHUP)
+        assert next(said) == "reloaded"
+        assert process.wait(20) == 0
 
 
 def test_work_begins_anew_with_new_settings_and_ends_with_the_stop() -> None:
