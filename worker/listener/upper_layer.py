@@ -15,6 +15,7 @@ import os
 import queue
 import select
 import sys
+import threading
 from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final
@@ -59,13 +60,16 @@ class SpoolingUpperLayer(DULServiceProvider):
         self._provider = provider
         alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._alarm = os.fdopen(alarm, "r+b", buffering=0)
+        #: nobody writes while it is closed: its number may be that of another file by then
+        self._alarm_lock = threading.Lock()
 
     def run_reactor(self) -> None:
         """Run until the association is over."""
         try:
             super().run_reactor()
         finally:
-            self._alarm.close()
+            with self._alarm_lock:
+                self._alarm.close()
 
     def send_pdu(self, primitive: Any) -> None:  # noqa: ANN401 - as pynetdicom has it
         """Have a primitive sent, now."""
@@ -84,7 +88,7 @@ class SpoolingUpperLayer(DULServiceProvider):
         return super().stop_dul()
 
     def _wake(self) -> None:
-        with contextlib.suppress(ValueError):  # closed: it is over
+        with self._alarm_lock, contextlib.suppress(ValueError):  # closed: it is over
             self._alarm.write(_ONE)
 
     def _is_transport_event(self) -> bool:
