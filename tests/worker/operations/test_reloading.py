@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -130,7 +131,7 @@ def test_what_is_read_at_the_start_alone_stays_as_it_is(site: Site, audited: lis
 
 #: a process of its own: by default the signal ends whoever gets it, and it is for all of a process
 _RELOADING = """
-import threading
+import os, sys, threading
 from schemas.config import Config
 from worker.operations.reloading import LiveSettings, hold_hangups
 
@@ -138,33 +139,35 @@ hold_hangups()
 again = threading.Semaphore(0)
 live = LiveSettings(Config(), load=Config)
 live.follow(lambda _config: again.release())
-print("held", flush=True)
+os.write(int(sys.argv[1]), b"held\\n")
 input()
 live.reload_on_hangup()
 for _ in range(2):
     assert again.acquire(timeout=20)
-    print("reloaded", flush=True)
+    os.write(int(sys.argv[1]), b"reloaded\\n")
 """
 
 
 def test_each_hangup_signal_reloads_and_one_before_the_settings_are_read_waits() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _RELOADING],
-        cwd=Path(__file__).parents[3],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    ours, theirs = os.pipe()  # of its own: the log would write between our words
+    with (
+        os.fdopen(ours) as said,
+        subprocess.Popen(
+            [sys.executable, "-c", _RELOADING, str(theirs)],
+            cwd=Path(__file__).parents[3],
+            stdin=subprocess.PIPE,
+            pass_fds=[theirs],
+        ) as process,
+    ):
+        os.close(theirs)
         assert process.stdin is not None
-        assert process.stdout is not None
-        said = (line.strip() for line in process.stdout if " " not in line.strip())
-        assert next(said) == "held"
+        assert said.readline() == "held\n"
         process.send_signal(signal.SIGHUP)  # by default its end
-        process.stdin.write("\n")
+        process.stdin.write(b"\n")
         process.stdin.flush()
-        assert next(said) == "reloaded"
+        assert said.readline() == "reloaded\n"
         process.send_signal(signal.SIGHUP)
-        assert next(said) == "reloaded"
+        assert said.readline() == "reloaded\n"
         assert process.wait(20) == 0
 
 
