@@ -93,6 +93,11 @@ class Question:
     by: str = ""  #: column of the table whose values are groups
     chronological: str = ""  #: column of the table with ages by the calendar, months
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the table that it is about, beside those of every table."""
+        return tuple(name for name in (self.by, self.chronological) if name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:

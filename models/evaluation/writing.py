@@ -60,7 +60,7 @@ def write_predictions(report: Report, path: Path) -> None:
     Where months were averaged over views, what was said to each view stands in a column of its own;
     columns of the table that the question names come last.
     """
-    more = [name for name in (report.question.by, report.question.chronological) if name]
+    more = report.question.columns
     ages = report.answers.member_ages()
     header = ["image_ID", "dir", "patient_ID", "sex", "bone_age", "estimate", "low", "high"]
     with path.open("w", newline="", encoding="utf-8") as lines:

@@ -141,7 +141,7 @@ def evaluate(
                 data=data or default_data(),
                 split=split_file or SPLIT_FILE,
                 table=annotations,
-                columns=tuple(name for name in (by, chronological) if name),
+                columns=question.columns,
             ),
             averaging=chosen.get(views),
             device=device,
