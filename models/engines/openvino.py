@@ -48,7 +48,7 @@ class OpenVinoMember:
         Raises:
             UncoveredError: the network does something that has no counterpart here.
         """
-        features = record(network.features, torch.zeros((1, 1, size, size)))
+        features = record(network.features, torch.zeros((0, 1, size, size)))
         head = record(network.head, empty.float(), torch.zeros((1, 1)))
         ops = _operations()
         image = ops.parameter([views, 1, size, size], np.float32)
@@ -75,7 +75,7 @@ class OpenVinoGate:
             views: how many it is given at a time.
             threads: of the processor.
         """
-        tape = record(network.said, torch.zeros((1, 1, size, size)))
+        tape = record(network.said, torch.zeros((0, 1, size, size)))
         ops = _operations()
         view = ops.parameter([views, 1, size, size], np.float32)
         said = _run(tape, ops, {tape.inputs[0]: view})[tape.output]

@@ -138,6 +138,9 @@ def sources_of(step: Step) -> tuple[int, ...]:
 def record(work: Callable[..., Tensor], *inputs: Tensor) -> Tape:
     """Return what ``work`` does to ``inputs``.
 
+    The steps are the same for a batch of no image, ``(0, channels, rows, columns)``, which costs
+    nothing: the way for who needs no values.
+
     Raises:
         UncoveredError: something that no step stands for.
     """
