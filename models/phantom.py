@@ -243,19 +243,16 @@ def _draw_wrist(skeleton: _Skeleton, growth: _Growth) -> None:
         skeleton.bone(start, end, half_width=half_width, plate=growth.months > _WRIST_EPIPHYSES)
 
 
-def _soften(layer: NDArray[np.uint8], *, width: int) -> NDArray[np.int64]:
+def _soften(layer: NDArray[np.uint8], *, width: int) -> NDArray[np.int32]:
     """Return the layer after three running means of odd ``width``, near a Gaussian, 0 … 255."""
-    soft = layer.astype(np.int64)
+    soft = layer
     for _ in range(3):
-        for axis in (0, 1):
-            padding = [(0, 0), (0, 0)]
-            padding[axis] = (width // 2 + 1, width // 2)
-            sums = np.pad(soft, padding, mode="edge").cumsum(axis=axis)
-            count = layer.shape[axis]
-            upper = np.take(sums, np.arange(width, width + count), axis=axis)
-            lower = np.take(sums, np.arange(count), axis=axis)
-            soft = (upper - lower + width // 2) // width
-    return soft
+        for window in ((1, width), (width, 1)):
+            sums = cv2.boxFilter(  # whole numbers in, whole numbers out
+                soft, cv2.CV_32S, window, normalize=False, borderType=cv2.BORDER_REPLICATE
+            )
+            soft = ((sums + width // 2) // width).astype(np.uint8)
+    return soft.astype(np.int32)
 
 
 def _write(picture: NDArray[np.int64], text: str, *, row: int, column: int, dot: int) -> None:
