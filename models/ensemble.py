@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from models.gate.judge import judge_pixels
 from models.gate.mending import mended, turned_back
 from models.gate.trained import TrainedGate
 from models.hand_mask import NoHandFoundError, choose_hand, hand_probability
-from models.member_input import Picture
+from models.member_input import MemberInput, Picture
 from models.networks import BoneAgeNetwork
 from models.phantom import is_phantom
 from models.release.load import LoadedMember, LoadedRelease, load_release
@@ -54,6 +55,9 @@ from schemas.releases import Manifest
 DISAGREEMENT_MONTHS = 6.0
 #: distance to the youngest or oldest training label that sets a flag, months
 NEAR_LIMIT_MONTHS = 6.0
+
+#: an image, and what each member is given of it
+_Inputs = tuple[Picture, tuple[tuple[MemberInput, ...], ...]]
 
 
 class NoSexGivenError(PermanentError):
@@ -89,6 +93,7 @@ class Ensemble:
         self._manifest = release.manifest
         self._rule = release.manifest.preprocessing
         self._compiled = compiled
+        self._beside = ThreadPoolExecutor(thread_name_prefix="prepare")
         self.empty_maps = tuple(
             empty_maps or (empty_of(member, self._rule) for member in release.members)
         )
@@ -157,10 +162,23 @@ class Ensemble:
         """Say whether these pixels, ``(rows, columns)``, bone bright, may be read.
 
         The constancy phantom whose digest the manifest pins passes in any case, with its flag.
+        Nearly every image passes as it lies: while the gate looks, it is prepared for the members.
         """
         if is_phantom(pixels, digest=self._manifest.phantom.digest):
             return GateVerdict(refusal=None, flags=(QualityFlag.PHANTOM,))
-        return judge_pixels(pixels, rule=self._rule, gate=self._loaded.gate)
+        begun = self._begin(pixels)
+        verdict = judge_pixels(pixels, rule=self._rule, gate=self._loaded.gate)
+        is_as_it_lies = verdict.refusal is None and verdict.mending == NOTHING_TO_MEND
+        return replace(verdict, begun=begun) if is_as_it_lies else verdict
+
+    def _begin(self, pixels: NDArray[np.float32]) -> "Future[_Inputs] | None":
+        """Prepare in another thread what is to be read as it lies; what fails says so later."""
+        if self._loaded.mask is not None:  # whether it is asked is not known yet
+            return None
+        return self._beside.submit(lambda: self._inputs(Picture(pixels, rule=self._rule)))
+
+    def _inputs(self, picture: Picture) -> "_Inputs":
+        return picture, tuple(picture.views_for(member.entry) for member in self.members)
 
     def read(self, images: Sequence[HandImage]) -> list[Reading]:
         """Return a reading for each image, in order; one forward pass for each member.
@@ -183,8 +201,10 @@ class Ensemble:
         May be called from several threads at once. Raises as ``read``.
         """
         started = time.perf_counter()
-        (picture,) = self._pictures([image])
-        views = tuple(picture.views_for(member.entry) for member in self.members)
+        if not image.sexes:
+            raise NoSexGivenError
+        begun: Future[_Inputs] | None = image.begun
+        picture, views = begun.result() if begun else self._inputs(self._picture(image))
         milliseconds = 1000 * (time.perf_counter() - started)
         return Prepared(image=image, picture=picture, views=views, milliseconds=milliseconds)
 
@@ -275,11 +295,9 @@ class Ensemble:
     def _picture(self, image: HandImage) -> Picture:
         """Return an image, mended, ready to be prepared for each member."""
         pixels = mended(image.pixels, image.mending)
-        # what the gate made shows the image as it came
-        working = image.working if image.mending == NOTHING_TO_MEND else None
         network, entry = self._loaded.mask, self._manifest.mask
         if network is None or entry is None:
-            return Picture(pixels, rule=self._rule, working=working)
+            return Picture(pixels, rule=self._rule)
 
         def find_hand(grey: Grey) -> NDArray[np.bool_]:
             if image.is_whole:
@@ -296,7 +314,7 @@ class Ensemble:
                     return np.ones(grey.shape, dtype=np.bool_)
                 raise
 
-        return Picture(pixels, rule=self._rule, find_hand=find_hand, working=working)
+        return Picture(pixels, rule=self._rule, find_hand=find_hand)
 
     def _combine(
         self,

@@ -69,23 +69,17 @@ class Picture:
         *,
         rule: PreprocessingRule,
         find_hand: HandFinder | None = None,
-        working: NDArray[np.float32] | None = None,
     ) -> None:
-        """``pixels``: ``(rows, columns)`` display values, bone bright, any range.
-
-        ``working``: their working image by this rule, where it was made before, as they lie.
-        """
+        """``pixels``: ``(rows, columns)`` display values, bone bright, any range."""
         self._upright = turn_upright(pixels, rule=rule) if rule.upright else None
         self._pixels = pixels if self._upright is None else self._upright.pixels
         self.rows, self.columns = self._pixels.shape
         self._rule = rule
         self._find_hand = find_hand
-        self._made = working if self._upright is None else None
+        self._views: dict[tuple[object, ...], tuple[MemberInput, ...]] = {}
 
     @cached_property
     def _working(self) -> NDArray[np.float32]:
-        if self._made is not None:
-            return self._made
         return to_working_image(self._pixels, rule=self._rule)
 
     @cached_property
@@ -108,10 +102,18 @@ class Picture:
     def views_for(self, member: Member) -> tuple[MemberInput, ...]:
         """Return the views that a member is given; the months said to them are averaged.
 
+        Members that want the same share them.
+
         Raises:
             FlatImageError: the image is almost uniform.
             NoHandFoundError: the member wants the hand alone, and none is found.
         """
+        wanted = (member.preprocessing, member.averaging, member.input_size, member.crop_share)
+        if wanted not in self._views:
+            self._views[wanted] = self._views_for(member)
+        return self._views[wanted]
+
+    def _views_for(self, member: Member) -> tuple[MemberInput, ...]:
         if member.averaging is Averaging.FIVE_CROPS:
             whole = self._view(member, size=round(member.input_size / member.crop_share))
             return _five_crops(whole, size=member.input_size)

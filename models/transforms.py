@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.percentiles import percentile
 from schemas.errors import UnsuitableImageError
 from schemas.refusals import RefusalReason
 from schemas.releases import PreprocessingRule
@@ -138,10 +139,11 @@ def _exposed(
     image: NDArray[np.float32], inside: NDArray[np.bool_], rule: PreprocessingRule
 ) -> Exposed:
     values = image.astype(np.float64)
-    low, high = np.percentile(values[inside], (rule.clip_percent, 100 - rule.clip_percent))
+    shown = values[inside]
+    low, high = (percentile(shown, at) for at in (rule.clip_percent, 100 - rule.clip_percent))
     full = float(np.ptp(values))
     is_noise = full <= ROUNDING * float(np.abs(values).max())
-    contrast = 0.0 if is_noise else float(high - low) / full
+    contrast = 0.0 if is_noise else (high - low) / full
     if contrast < rule.min_contrast or high <= low:
         raise FlatImageError(contrast=contrast, least=rule.min_contrast)
     unit: NDArray[np.float32] = np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)

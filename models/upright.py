@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.percentiles import percentile
 from models.transforms import find_exposed_area
 from schemas.releases import PreprocessingRule
 
@@ -191,7 +192,7 @@ def turned_whole(pixels: Pixels, *, degrees: float) -> tuple[Pixels, Matrix]:
         _between_middles(turn)[:2],
         (width, height),
         flags=cv2.INTER_LINEAR,
-        borderValue=[float(np.percentile(pixels, _AIR_PERCENTILE))],
+        borderValue=[percentile(pixels, _AIR_PERCENTILE)],
     )
     return np.asarray(turned, dtype=np.float32), turn
 

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas.images import Sex
 from schemas.refusals import RefusalReason
 
 if TYPE_CHECKING:  # who receives needs the name of a release, and no arrays
+    from concurrent.futures import Future
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -84,8 +86,8 @@ class HandImage:
     sexes: tuple[Sex, ...]  #: one, or both where the header does not say
     mending: Mending = NOTHING_TO_MEND  #: what ``Estimator.check`` found
     is_whole: bool = False  #: all of it is read, also where the release has a mask network
-    #: what ``Estimator.check`` made of these pixels, so that it need not be made twice
-    working: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
+    #: what ``Estimator.check`` began to make of these very pixels, as they lie, for all sexes
+    begun: "Future[Any] | None" = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +126,8 @@ class GateVerdict:
     expected: str = ""  #: what can be read
     flags: tuple[QualityFlag, ...] = ()
     mending: Mending = NOTHING_TO_MEND  #: goes into ``HandImage``; the flags say so, too
-    #: goes into ``HandImage``, too: what all inputs are made from; None where that is not known
-    working: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
+    #: goes into ``HandImage``, too: the estimator's own, made beside the check; None: nothing
+    begun: "Future[Any] | None" = field(default=None, compare=False, repr=False)
 
 
 class Estimator(Protocol):

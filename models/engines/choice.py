@@ -72,7 +72,7 @@ def choose_engine(
     if not reason:
         try:
             compiled = ensemble.compiled_by(
-                _compile_all(ensemble, threads=threads), gate=_compile_gate(ensemble, threads)
+                _compile_all(ensemble, threads=threads), gate=_compile_gate(ensemble)
             )
         except (UncoveredError, ImportError, RuntimeError) as error:
             reason = f"it does not cover these networks ({type(error).__name__}: {error})"
@@ -135,11 +135,12 @@ def _obstacle(ensemble: Ensemble) -> str:
     return "" if is_installed() else "it is not installed"
 
 
-def _compile_gate(ensemble: Ensemble, threads: int) -> TrainedGate | None:
+def _compile_gate(ensemble: Ensemble) -> TrainedGate | None:
+    """Compile the gate for one thread: beside it, the image is prepared for the members."""
     gate = ensemble.gate
     if gate is None:
         return None
-    compiled = OpenVinoGate(gate.network, size=gate.entry.input_size, views=VIEWS, threads=threads)
+    compiled = OpenVinoGate(gate.network, size=gate.entry.input_size, views=VIEWS, threads=1)
     return TrainedGate(gate.entry, gate.network, compiled=compiled)
 
 

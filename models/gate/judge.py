@@ -16,7 +16,7 @@ from models.gate.network import Kind
 from models.gate.trained import TrainedGate
 from models.gate.view import view_of
 from models.transforms import FlatImageError, expose, squash
-from schemas.estimates import NOTHING_TO_MEND, GateVerdict, QualityFlag
+from schemas.estimates import GateVerdict, QualityFlag
 from schemas.refusals import RefusalReason
 from schemas.releases import PreprocessingRule
 
@@ -120,9 +120,7 @@ def _judge_contents(
         flags.append(QualityFlag.LOW_CONTRAST)
     if min(pixels.shape) < LOW_RESOLUTION_SIDE:
         flags.append(QualityFlag.LOW_RESOLUTION)
-    is_as_it_came = verdict.mending == NOTHING_TO_MEND
-    working = exposed.unit if is_as_it_came else None
-    return replace(verdict, flags=tuple(flags), working=working)
+    return replace(verdict, flags=tuple(flags))
 
 
 def judge_pixels(

@@ -37,18 +37,16 @@ def test_the_estimate_is_the_mean_of_the_members(ensemble: Ensemble) -> None:
 
 
 @pytest.mark.parametrize("size", [(240, 200), (299, 299), (500, 400)])
-def test_what_the_gate_made_of_an_image_changes_nothing_in_its_reading(
+def test_what_was_begun_beside_the_check_changes_nothing_in_the_reading(
     ensemble: Ensemble, size: tuple[int, int]
 ) -> None:
     hand = drawn_hand(*size)
     verdict = ensemble.check(hand)
 
     (anew,) = ensemble.read([HandImage(pixels=hand, sexes=(Sex.MALE,))])
-    (handed_on,) = ensemble.read(
-        [HandImage(pixels=hand, sexes=(Sex.MALE,), working=verdict.working)]
-    )
+    (handed_on,) = ensemble.read([HandImage(pixels=hand, sexes=(Sex.MALE,), begun=verdict.begun)])
 
-    assert verdict.working is not None
+    assert verdict.begun is not None
     assert handed_on.estimates == anew.estimates
     np.testing.assert_array_equal(handed_on.heatmap.months, anew.heatmap.months)
 

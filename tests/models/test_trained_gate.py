@@ -78,18 +78,6 @@ def test_a_negative_is_seen_as_the_same_picture_and_inverted_back() -> None:
     assert negative.mending.is_inverted is not first.mending.is_inverted
 
 
-def test_an_image_that_has_to_be_mended_is_prepared_anew() -> None:
-    gate = gate_that_sees(Kind.HAND)
-    verdicts = [
-        judge_pixels(np.rot90(drawn_hand(500, 400), turn), rule=DEFAULT_RULE, gate=gate)
-        for turn in range(4)
-    ]
-
-    assert {verdict.mending.turns for verdict in verdicts} == {0, 1, 2, 3}
-    for verdict in verdicts:
-        assert (verdict.working is None) is (verdict.mending != Mending())
-
-
 def test_mending_undoes_turn_and_inversion() -> None:
     hand = drawn_hand(50, 40)
     turned = np.ascontiguousarray(np.rot90(hand.min() + hand.max() - hand, 3))
@@ -142,6 +130,16 @@ def test_a_turned_image_gets_the_months_of_the_upright_one_and_a_flag(
     ages = [one.estimates[0].age_months for one in readings]
     assert ages == pytest.approx([ages[0]] * 4, abs=0.01)
     assert sorted(turns) == [0, 1, 2, 3]
+
+
+def test_an_image_that_has_to_be_mended_is_prepared_anew(release_with_gate: Path) -> None:
+    ensemble = load_estimator(release_with_gate)
+    hand = drawn_hand(500, 400)
+    verdicts = [ensemble.check(np.ascontiguousarray(np.rot90(hand, turn))) for turn in range(4)]
+
+    assert {verdict.mending.turns for verdict in verdicts} == {0, 1, 2, 3}
+    for verdict in verdicts:
+        assert (verdict.begun is None) is (verdict.mending != Mending())
 
 
 def test_the_heatmap_of_a_turned_image_lies_over_the_image_as_it_came(

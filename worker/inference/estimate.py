@@ -156,7 +156,7 @@ class ImageReader:
                     sexes=sexes,
                     mending=verdict.mending,
                     is_whole=is_whole,
-                    working=verdict.working,
+                    begun=verdict.begun,
                 )
             ]
         )[0]
