@@ -12,6 +12,7 @@ from models.engines.tape import UncoveredError
 from models.ensemble import Ensemble
 from models.gate.trained import VIEWS, Look, TrainedGate
 from models.gate.view import gate_view
+from models.lean import load_openvino_without_converters
 from models.phantom import draw_phantom
 from models.release.load import LoadedMember
 from models.transforms import squash
@@ -71,6 +72,7 @@ def choose_engine(
     reason = _obstacle(ensemble)
     if not reason:
         try:
+            load_openvino_without_converters()
             compiled = ensemble.compiled_by(
                 _compile_all(ensemble, threads=threads), gate=_compile_gate(ensemble)
             )
