@@ -7,7 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.engines.openvino import OpenVinoGate, OpenVinoMember, is_installed
+from models.engines.openvino import (
+    OpenVinoGate,
+    OpenVinoMember,
+    is_installed,
+    way_back_precision,
+)
 from models.engines.tape import UncoveredError
 from models.ensemble import Ensemble
 from models.gate.trained import VIEWS, Look, TrainedGate
@@ -158,7 +163,9 @@ def _compile_all(ensemble: Ensemble, *, threads: int) -> tuple[OpenVinoMember, .
             size=member.entry.input_size,
             views=_VIEWS[member.entry.averaging],
             threads=threads,
+            way_back=way_back,
         )
 
+    way_back = way_back_precision()
     with ThreadPoolExecutor(threads, thread_name_prefix="compile") as pool:
         return tuple(pool.map(compiled, ensemble.members, ensemble.empty_maps))

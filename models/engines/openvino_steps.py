@@ -1,7 +1,8 @@
 """Each step of a tape as nodes of OpenVINO, forwards and backwards.
 
 Backwards is written as forward steps too: a convolution goes back as a convolution with its kernels
-turned round, a bend by its slope between the empty exposure and the image.
+turned round, a bend by its slope between the empty exposure and the image. Maps on the way back may
+be less precise than those forwards (``Known.way_back``).
 """
 
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ class Known:
 
     said: Nodes
     empty: Nodes
+    way_back: str  #: how precise the maps on the way back are, "f32" or "bf16"
 
 
 @singledispatch
@@ -110,7 +112,7 @@ def _convolve(
     strides: tuple[int, int],
     pads: tuple[int, int],
 ) -> Node:
-    kernels = ops.constant(_grouped(weight, groups=groups))
+    kernels = ops.convert(ops.constant(_grouped(weight, groups=groups)), _precision(node))
     convolution = ops.group_convolution if groups > 1 else ops.convolution
     return convolution(node, kernels, list(strides), list(pads), list(pads), [1, 1])
 
@@ -126,8 +128,8 @@ def _transposed(step: Convolution, ops: Ops, slope: Node, source: Node) -> Node:
     convolution = ops.convolution_backprop_data
     if step.groups > 1:
         convolution = ops.group_convolution_backprop_data
-    return convolution(
-        slope,
+    gone_back = convolution(
+        ops.convert(slope, "f32"),  # OpenVINO has only a slow one for bfloat16
         ops.constant(_grouped(step.weight, groups=step.groups)),
         list(step.stride),
         pads_begin=list(step.padding),
@@ -135,6 +137,12 @@ def _transposed(step: Convolution, ops: Ops, slope: Node, source: Node) -> Node:
         dilations=[1, 1],
         output_padding=missing,
     )
+    return ops.convert(gone_back, _precision(slope))
+
+
+def _precision(node: Node) -> str:
+    """Return the type of a node's values, as ``convert`` names it."""
+    return str(node.get_element_type().get_type_name())
 
 
 def _grouped(weight: Values, *, groups: int) -> Values:
@@ -160,7 +168,7 @@ def _(step: Clamp, ops: Ops, slope: Node, known: Known, made: int) -> dict[int, 
         ops.greater(start, np.float32(step.low)), ops.less(start, np.float32(step.high))
     )
     secant = ops.select(is_level, ops.convert(is_free, np.float32), ops.divide(rise, run))
-    return {step.source: ops.multiply(slope, secant)}
+    return {step.source: ops.multiply(slope, ops.convert(secant, _precision(slope)))}
 
 
 @forward.register
@@ -182,7 +190,8 @@ def _(step: Mean, ops: Ops, nodes: Nodes) -> Node:
 @back.register
 def _(step: Mean, ops: Ops, slope: Node, known: Known, made: int) -> dict[int, Node]:  # noqa: ARG001
     each = ops.multiply(slope, np.float32(1 / step.cells))
-    return {step.source: ops.unsqueeze(each, ops.constant(np.array([2, 3])))}
+    of_a_cell = ops.unsqueeze(each, ops.constant(np.array([2, 3])))
+    return {step.source: ops.convert(of_a_cell, known.way_back)}
 
 
 @forward.register

@@ -24,6 +24,7 @@ needs_openvino = pytest.mark.skipif(
     not is_installed(), reason="OpenVINO is not there: pip install 'boneage-worker[fast]'"
 )
 SAME_MONTHS = 0.01  # a fifth of what is allowed
+OF_ALL = 0.03  # the way back may be in bfloat16: what its fields miss together
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +62,9 @@ def test_the_fast_engine_reads_both_sexes_and_every_member_alike(
             [one.age_months for one in mine.members], abs=SAME_MONTHS
         )
     assert other.heatmap.months == pytest.approx(plain.heatmap.months, abs=SAME_MONTHS)
+    in_all = float(np.abs(plain.heatmap.months).sum())
     assert other.heatmap.intercept_months == pytest.approx(
-        plain.heatmap.intercept_months, abs=SAME_MONTHS
+        plain.heatmap.intercept_months, abs=OF_ALL * in_all
     )
     assert np.corrcoef(plain.heatmap.months.ravel(), other.heatmap.months.ravel())[0, 1] > 0.9999
 

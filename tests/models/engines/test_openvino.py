@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.engines.openvino import OpenVinoGate, OpenVinoMember, is_installed
+from models.engines.openvino import (
+    OpenVinoGate,
+    OpenVinoMember,
+    is_installed,
+    way_back_precision,
+)
 from models.engines.tape import UncoveredError, record
 from models.gate.network import GateNetwork
 from models.networks import AgeNetwork, BoneAgeNetwork, build_network
@@ -18,9 +23,13 @@ from models.saliency import empty_exposure
 pytestmark = pytest.mark.skipif(
     not is_installed(), reason="OpenVINO is not there: pip install 'boneage-worker[fast]'"
 )
+needs_bfloat16 = pytest.mark.skipif(
+    is_installed() and way_back_precision() != "bf16", reason="this processor has no bfloat16"
+)
 
 SIZE = 64
 SAME_MONTHS = 1e-3  # float32, summed in another order
+OF_THE_STRONGEST = 0.03  #: the seven bits of bfloat16, rounded at a dozen steps
 SAME_ODDS = 1e-4  # of logarithms up to 10, as above
 #: what a training makes of a batch norm, and from where to where
 NORMS = (
@@ -52,9 +61,14 @@ def as_trained(network: nn.Module) -> None:
                 nn.init.uniform_(getattr(module, name), low, high)
 
 
-def compiled(network: AgeNetwork, *, views: int = 2, threads: int = 1) -> OpenVinoMember:
+def compiled(network: AgeNetwork, *, threads: int = 1, way_back: str = "f32") -> OpenVinoMember:
     return OpenVinoMember(
-        network, empty=empty_map(network), size=SIZE, views=views, threads=threads
+        network,
+        empty=empty_map(network),
+        size=SIZE,
+        views=2,
+        threads=threads,
+        way_back=way_back,
     )
 
 
@@ -67,6 +81,11 @@ def pair(request: pytest.FixtureRequest) -> tuple[BoneAgeNetwork, OpenVinoMember
     """Two views: on one thread, on one each, and on three together."""
     network = lite_network()
     return network, compiled(network, threads=request.param)
+
+
+@pytest.fixture(scope="module")
+def rough() -> OpenVinoMember:
+    return compiled(lite_network(), way_back="bf16")
 
 
 @settings(deadline=None, max_examples=6)
@@ -89,6 +108,21 @@ def test_months_and_cells_are_those_of_pytorch(
     cells = differences(network, feature_map, sexes, empty=empty_map(network))
     assert said.months == pytest.approx(network.head(feature_map, sexes).numpy(), abs=SAME_MONTHS)
     assert said.cells == pytest.approx(cells.numpy(), abs=SAME_MONTHS)
+
+
+@needs_bfloat16
+@settings(deadline=None, max_examples=6)
+@given(seed=st.integers(0, 2**31), sex=st.sampled_from([0.0, 1.0]))
+def test_a_less_precise_way_back_leaves_the_months_and_moves_no_cell_far(
+    pair: tuple[BoneAgeNetwork, OpenVinoMember], rough: OpenVinoMember, seed: int, sex: float
+) -> None:
+    views = torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+    exact, said = pair[1](views.numpy(), sex=sex), rough(views.numpy(), sex=sex)
+
+    assert said.months == pytest.approx(exact.months, abs=SAME_MONTHS)
+    assert np.abs(said.cells - exact.cells).max() < OF_THE_STRONGEST * np.abs(exact.cells).max()
+    assert not np.array_equal(said.cells, exact.cells)  # it is another precision
 
 
 @pytest.fixture(scope="module", params=[1, 2])
