@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import cache
 from types import MappingProxyType
 
 import sqlalchemy as sa
-from sqlalchemy.sql.dml import ReturningInsert
 
 from schemas.jobs import Arrival, JobState, Priority, Receipt, ReceptionState
 from schemas.tables import Job, Reception
-from worker.queue.dialect import insert_or_ignore, plain
+from worker.queue.dialect import insert_or_ignore_in, plain
 from worker.queue.ledger import Ledger
+from worker.queue.prepared import Prepared
 from worker.queue.tombstones import retired_revision
 
 #: a resend of the same bytes wakes a job up only here: elsewhere it is on its way, or done
@@ -29,11 +28,27 @@ _HEAD_START: Mapping[Priority, timedelta] = MappingProxyType(
 )
 
 # Statements of every image are made once: to make one takes longer than to send it.
-_BEAR = sa.insert(plain(Job)).returning(plain(Job).c.id)
-_IS_KNOWN = (
-    sa.select(plain(Job).c.id)
-    .where(plain(Job).c.sop_instance_uid == sa.bindparam("sop_instance_uid"))
-    .limit(1)
+_ADD = Prepared(
+    lambda dialect: insert_or_ignore_in(dialect, Reception).returning(plain(Reception).c.id),
+    columns=(
+        *("sop_instance_uid", "digest", "sop_class_uid", "study_instance_uid"),
+        *("transfer_syntax_uid", "size_bytes", "spool_file", "calling_ae", "called_ae"),
+        *("peer_address", "received_at", "state"),
+    ),
+)
+_BEAR = Prepared(
+    lambda _: sa.insert(plain(Job)).returning(plain(Job).c.id),
+    columns=(
+        *("sop_instance_uid", "release", "state", "attempt", "revision", "reception_id"),
+        *("run_after", "rank_at", "vanished", "is_isolated", "received_at", "updated_at"),
+    ),
+)
+_IS_KNOWN = Prepared(
+    lambda _: (
+        sa.select(plain(Job).c.id)
+        .where(plain(Job).c.sop_instance_uid == sa.bindparam("sop_instance_uid"))
+        .limit(1)
+    )
 )
 _JOB_OF = (
     sa.select(Job)
@@ -75,7 +90,7 @@ def take_in(ledger: Ledger, arrival: Arrival, *, release: str) -> Receipt:
         "updated_at": ledger.at,
     }
     ledger.note(
-        ledger.connection.execute(_BEAR, born).scalar_one(),
+        _BEAR.execute(ledger.connection, born).scalar_one(),
         event="received",
         moved=(None, JobState.QUEUED),
         reason=Receipt.NEW,
@@ -100,19 +115,13 @@ def _add_reception(ledger: Ledger, arrival: Arrival) -> int | None:
         "received_at": ledger.at,
         "state": ReceptionState.KEPT,
     }
-    statement = _returning_id(insert_or_ignore(ledger.session, Reception))
-    return ledger.connection.execute(statement, row).scalar_one_or_none()
-
-
-@cache
-def _returning_id(insert: sa.Insert) -> ReturningInsert[int]:
-    return insert.returning(plain(Reception).c.id)
+    return _ADD.execute(ledger.connection, row).scalar_one_or_none()
 
 
 def _job_of(ledger: Ledger, sop_instance_uid: str) -> Job | None:
     """Return the newest job for this UID, locked, whatever release it is for."""
     asked = {"sop_instance_uid": sop_instance_uid}
-    if ledger.connection.scalar(_IS_KNOWN, asked) is None:  # as for nearly all that arrive
+    if _IS_KNOWN.execute(ledger.connection, asked).first() is None:  # as for nearly all that arrive
         return None
     return ledger.session.scalars(_JOB_OF, asked).one_or_none()
 

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 def insert_or_ignore(session: Session, table: type[Table]) -> "postgresql.Insert | sqlite.Insert":
     """Return INSERT … ON CONFLICT DO NOTHING for the database at hand; loads that one alone."""
-    return _insert_or_ignore(session.get_bind().dialect.name, table)
+    return insert_or_ignore_in(session.get_bind().dialect.name, table)
 
 
 @cache
-def _insert_or_ignore(dialect: str, table: type[Table]) -> "postgresql.Insert | sqlite.Insert":
+def insert_or_ignore_in(dialect: str, table: type[Table]) -> "postgresql.Insert | sqlite.Insert":
+    """Return the same for the database of this name."""
     if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - as above
 

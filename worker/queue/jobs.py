@@ -22,12 +22,12 @@ from schemas.refusals import IgnoreReason
 from schemas.results import UUID_ROOT
 from schemas.retention import ImageFingerprint
 from schemas.tables import Job, Output, Reception
-from worker.queue.arrivals import take_in
 from worker.queue.claims import claim_of, held, held_of, take_oldest_due
 from worker.queue.commitments import Commitments
-from worker.queue.database import reading
+from worker.queue.database import has_one_writer, reading
 from worker.queue.endings import fail_job, mark_examined, settle_jobs
 from worker.queue.former import former_fingerprint
+from worker.queue.gathering import Gathering
 from worker.queue.ledger import Detail, Ledger, ledger
 from worker.queue.lookup import JobLookup
 from worker.queue.overdue import OverdueJob, call_overdue, note_overdue
@@ -67,13 +67,16 @@ class JobQueue(JobLookup):
         self._actor = actor
         self._release = release
         self._retry = retry
+        self._gathering = Gathering(self._ledger, release=release)
 
     # --- what arrives
 
     def receive(self, arrival: Arrival) -> Receipt:
         """Write down an object that is durably in the spool; after this, Success may be said."""
-        with self._ledger() as book:
-            return take_in(book, arrival, release=self._release)
+        together = self._gathering
+        if has_one_writer(self._engine):
+            return together.receive(arrival)
+        return together.receive_alone(arrival)
 
     def record_event(self, *, event: str, reason: str, detail: Detail) -> None:
         """Add a line to the audit trail that belongs to no job; no value from a header in it."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from schemas.errors import IllegalMoveError, NoSuchJobError
 from schemas.jobs import MOVES, JobState, OutboxState, ReceptionState
 from schemas.tables import Job, JobEventRow, OutboxRow, Reception, Result
-from worker.queue.database import time_of, writing
+from worker.queue.database import time_of, writing_plainly
 from worker.queue.dialect import plain
+from worker.queue.prepared import Prepared
 
 Detail = Mapping[str, str | int | float | bool | None]
 
@@ -37,7 +38,7 @@ _LAST_HASHES = sa.select(
     .scalar_subquery()
     .label("hash"),
 ).where(Job.id.in_(sa.bindparam("job_ids", expanding=True)))
-_INSERT = sa.insert(plain(JobEventRow))
+_INSERT = Prepared(lambda _: sa.insert(plain(JobEventRow)), columns=("at", *_HASHED, "hash"))
 _LAST_HASH_WITHOUT_JOB = (
     sa.select(JobEventRow.hash)
     .where(JobEventRow.job_id.is_(None))
@@ -88,23 +89,34 @@ class Move:
 class Ledger:
     """What the queue and the outbox write with; lives as long as one transaction."""
 
-    def __init__(self, session: Session, *, at: datetime, actor: str) -> None:
-        self.session = session
+    def __init__(self, connection: sa.Connection, *, at: datetime, actor: str) -> None:
+        #: what the hot path sends its plain statements by; they do not see what the session holds
+        #: and has not flushed
+        self.connection = connection
         self.at = at  #: the time of everything that this transaction writes
         self._actor = actor
-        self._connection: sa.Connection | None = None
+        self._session: Session | None = None
 
     @property
-    def connection(self) -> sa.Connection:
-        """Return what the hot path sends its plain statements by: the session asks twice as much.
+    def session(self) -> Session:
+        """Return what reads and changes rows as objects, in the same transaction.
 
-        What the session holds and has not flushed is not seen by them. Not a cached property: one
-        lock serves those of all objects until Python 3.12, and the first call may wait here for the
-        transaction of another thread, which then could not end.
+        A new image needs none. Not a cached property: one lock serves those of all objects until
+        Python 3.12.
         """
-        if self._connection is None:
-            self._connection = self.session.connection()
-        return self._connection
+        if self._session is None:
+            self._session = Session(self.connection)
+        return self._session
+
+    def flush(self) -> None:
+        """Write what the session holds, if there is one."""
+        if self._session is not None:
+            self._session.flush()
+
+    def close(self) -> None:
+        """Let go of the session, if there is one."""
+        if self._session is not None:
+            self._session.close()
 
     def job(self, job_id: int) -> Job:
         """Return the job, locked until the transaction ends.
@@ -229,13 +241,13 @@ class Ledger:
             }
             row["hash"] = hashes[line.job_id] = _hash_of(row, at=self.at)
             rows.append(row)
-        self.connection.execute(_INSERT, rows)
+        _INSERT.execute(self.connection, *rows)
 
     def lock(self, what: str) -> None:
         """Let one transaction at a time touch ``what``; SQLite's writers are alone anyhow."""
-        if self.session.get_bind().dialect.name == "postgresql":
+        if self.connection.dialect.name == "postgresql":
             number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
-            self.session.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+            self.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
 
     def _last_hashes(self, lines: Sequence[Line]) -> dict[int | None, str | None]:
         """Return the hash of the last line of each job that has one."""
@@ -253,8 +265,11 @@ class Ledger:
 @contextmanager
 def ledger(engine: Engine, *, now: Callable[[], datetime], actor: str) -> Iterator[Ledger]:
     """Open one writing transaction."""
-    with writing(engine) as session:
-        yield Ledger(session, at=time_of(session, now), actor=actor)
+    with writing_plainly(engine) as connection:
+        at = time_of(connection, now)
+        with closing(Ledger(connection, at=at, actor=actor)) as book:
+            yield book
+            book.flush()
 
 
 def canonical(value: Mapping[str, object]) -> str:

@@ -35,13 +35,16 @@ from schemas.tables import (
 from worker.queue.database import reading, time_of
 from worker.queue.dialect import plain
 from worker.queue.ledger import Ledger, canonical, ledger
+from worker.queue.prepared import Prepared
 from worker.queue.retention import ACTOR, in_words
 
 _BATCH = 200  # jobs in one transaction, with one tombstone
 _EVENT_BATCH = 2000  # events without a job
 _RETIRED = plain(RetiredJob).c
-_LAST_REVISION = sa.select(_RETIRED.revision).where(  # asked for every image that arrives
-    _RETIRED.sop_instance_hash == sa.bindparam("sop_instance_hash")
+_LAST_REVISION = Prepared(  # asked for every image that arrives
+    lambda _: sa.select(_RETIRED.revision).where(
+        _RETIRED.sop_instance_hash == sa.bindparam("sop_instance_hash")
+    )
 )
 
 
@@ -214,7 +217,8 @@ def digest_of(hashes: Iterable[str]) -> str:
 
 def retired_revision(connection: sa.Connection, sop_instance_uid: str) -> int:
     """Return the last revision of a job whose rows were removed; 0: there was none."""
-    return connection.scalar(_LAST_REVISION, {"sop_instance_hash": _hash(sop_instance_uid)}) or 0
+    asked = {"sop_instance_hash": _hash(sop_instance_uid)}
+    return _LAST_REVISION.execute(connection, asked).scalar() or 0
 
 
 def _bury(book: Ledger, due: DueRecords, *, policy: str, key: bytes) -> TombstoneRow:
