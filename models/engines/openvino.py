@@ -108,6 +108,8 @@ class _Graph:
                 "INFERENCE_PRECISION_HINT": "dynamic",
                 "PERFORMANCE_HINT": "LATENCY",
                 "NUM_STREAMS": 1,
+                # other threads and processes work on these cores too: nobody waits for one of them
+                "ENABLE_CPU_PINNING": False,
                 "INFERENCE_NUM_THREADS": threads,
             },
         )
