@@ -1,5 +1,6 @@
 """Which engine runs the members of a release: chosen at load, and held to PyTorch's answer."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -58,6 +59,14 @@ class EngineChoice:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What a release says to the phantom on one engine."""
+
+    months: NDArray[np.float64]  #: of members, read as both sexes, and of the heatmap's fields
+    look: Look | None  #: of its gate, if it has one
+
+
 def choose_engine(
     ensemble: Ensemble, wanted: Engine, *, threads: int
 ) -> tuple[Ensemble, EngineChoice]:
@@ -77,18 +86,14 @@ def choose_engine(
     reason = _obstacle(ensemble)
     if not reason:
         try:
-            load_openvino_without_converters()
-            compiled = ensemble.compiled_by(
-                _compile_all(ensemble, threads=threads), gate=_compile_gate(ensemble)
-            )
+            compiled, answers = _tried(ensemble, threads=threads)
         except (UncoveredError, ImportError, RuntimeError) as error:
             reason = f"it does not cover these networks ({type(error).__name__}: {error})"
         else:
-            phantom = _phantom_of(ensemble)
-            apart = greatest_difference(ensemble, compiled, phantom=phantom)
-            if not has_same_sight(ensemble, compiled, phantom=phantom):
+            apart = _greatest_difference(*answers)
+            if not _has_same_sight(*answers):
                 reason = "its gate sees something else in the phantom than PyTorch"
-            elif apart > SAME_ANSWER_MONTHS:
+            elif not apart <= SAME_ANSWER_MONTHS:  # nor where it is no number
                 reason = f"it is {apart:.2f} months from PyTorch on the phantom"
             else:
                 same = f"{apart:.1g} months from PyTorch on the phantom"
@@ -98,23 +103,40 @@ def choose_engine(
     return ensemble, EngineChoice(engine=Engine.TORCH, reason=f"of openvino: {reason}")
 
 
-def greatest_difference(
-    ensemble: Ensemble, other: Ensemble, *, phantom: NDArray[np.float32]
-) -> float:
-    """Return the greatest difference on the phantom, months: of members and fields, both sexes."""
-    image = HandImage(pixels=phantom, sexes=tuple(Sex))
-    numbers = [_numbers(one.read([image])[0]) for one in (ensemble, other)]
-    return float(np.abs(numbers[0] - numbers[1]).max())
+def _greatest_difference(mine: _Answer, theirs: _Answer) -> float:
+    """Return the greatest difference, months: of members and fields, both sexes."""
+    return float(np.abs(mine.months - theirs.months).max())
 
 
-def has_same_sight(ensemble: Ensemble, other: Ensemble, *, phantom: NDArray[np.float32]) -> bool:
-    """Say whether two gates of one release see the same in the phantom."""
-    looks = [_look(one, phantom) for one in (ensemble, other)]
-    if looks[0] is None or looks[1] is None:
-        return looks[0] is looks[1]
-    mine, theirs = looks[0], looks[1]
-    apart = max(abs(mine.kinds[kind] - theirs.kinds[kind]) for kind in mine.kinds)
-    return apart <= SAME_SIGHT and mine.mending == theirs.mending
+def _has_same_sight(mine: _Answer, theirs: _Answer) -> bool:
+    """Say whether two gates of one release see the same."""
+    if mine.look is None or theirs.look is None:
+        return mine.look is theirs.look
+    kinds, others = mine.look.kinds, theirs.look.kinds
+    apart = max(abs(kinds[kind] - others[kind]) for kind in kinds)
+    return apart <= SAME_SIGHT and mine.look.mending == theirs.look.mending
+
+
+def _tried(ensemble: Ensemble, *, threads: int) -> tuple[Ensemble, tuple[_Answer, _Answer]]:
+    """Return the release on OpenVINO, and the answers of PyTorch and of OpenVINO to the phantom.
+
+    PyTorch is asked while OpenVINO compiles: neither keeps all cores at work.
+
+    Raises:
+        UncoveredError, ImportError, RuntimeError: OpenVINO cannot run this release.
+    """
+    load_openvino_without_converters()
+    with ThreadPoolExecutor(threads, thread_name_prefix="compile") as pool:
+        members = _compile_all(ensemble, pool, threads=threads)
+        phantom = _phantom_of(ensemble)
+        expected = _answer(ensemble, phantom)
+        compiled = ensemble.compiled_by(tuple(members), gate=_compile_gate(ensemble))
+    return compiled, (expected, _answer(compiled, phantom))
+
+
+def _answer(ensemble: Ensemble, phantom: NDArray[np.float32]) -> _Answer:
+    (reading,) = ensemble.read([HandImage(pixels=phantom, sexes=tuple(Sex))])
+    return _Answer(months=_numbers(reading), look=_look(ensemble, phantom))
 
 
 def _look(ensemble: Ensemble, phantom: NDArray[np.float32]) -> Look | None:
@@ -151,8 +173,10 @@ def _compile_gate(ensemble: Ensemble) -> TrainedGate | None:
     return TrainedGate(gate.entry, gate.network, compiled=compiled)
 
 
-def _compile_all(ensemble: Ensemble, *, threads: int) -> tuple[OpenVinoMember, ...]:
-    """Compile the members, as many at a time as there are threads."""
+def _compile_all(
+    ensemble: Ensemble, pool: ThreadPoolExecutor, *, threads: int
+) -> Iterator[OpenVinoMember]:
+    """Begin to compile the members, and return them as they become ready."""
 
     def compiled(member: LoadedMember, empty: Tensor | None) -> OpenVinoMember:
         if empty is None:
@@ -167,5 +191,4 @@ def _compile_all(ensemble: Ensemble, *, threads: int) -> tuple[OpenVinoMember, .
         )
 
     way_back = way_back_precision()
-    with ThreadPoolExecutor(threads, thread_name_prefix="compile") as pool:
-        return tuple(pool.map(compiled, ensemble.members, ensemble.empty_maps))
+    return pool.map(compiled, ensemble.members, ensemble.empty_maps)

@@ -90,21 +90,28 @@ def test_the_heatmap_of_the_fast_engine_adds_up_to_the_estimate(fast: Ensemble) 
 
 
 @needs_openvino
-def test_an_engine_with_another_answer_is_not_used(
-    shipped: Ensemble, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("older_by", "field", "said_so"), [(0.2, 0.0, "0.20"), (0.0, np.nan, "nan")]
+)
+def test_an_engine_with_another_answer_or_none_is_not_used(
+    shipped: Ensemble,
+    monkeypatch: pytest.MonkeyPatch,
+    older_by: float,
+    field: float,
+    said_so: str,
 ) -> None:
     honest = OpenVinoMember.__call__
 
     def older(self: OpenVinoMember, views: Values, *, sex: float) -> Explained:
         said = honest(self, views, sex=sex)
-        return Explained(months=said.months + 0.2, cells=said.cells)
+        return Explained(months=said.months + older_by, cells=said.cells + field)
 
     monkeypatch.setattr(OpenVinoMember, "__call__", older)
 
     estimator, taken = choose_engine(shipped, Engine.AUTO, threads=1)
 
     assert (estimator, taken.engine) == (shipped, Engine.TORCH)
-    assert "0.20 months from PyTorch" in taken.reason
+    assert f"{said_so} months from PyTorch" in taken.reason
 
 
 @needs_openvino
