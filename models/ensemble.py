@@ -27,7 +27,7 @@ from models.calibration import interval_of
 from models.device_faults import device_faults
 from models.engines.openvino import OpenVinoMember
 from models.foreign_preprocessing import Grey
-from models.gate.judge import judge_pixels
+from models.gate.judge import judge_contents, judge_form
 from models.gate.mending import mended, turned_back
 from models.gate.trained import TrainedGate
 from models.hand_mask import NoHandFoundError, choose_hand, hand_probability
@@ -166,8 +166,11 @@ class Ensemble:
         """
         if is_phantom(pixels, digest=self._manifest.phantom.digest):
             return GateVerdict(refusal=None, flags=(QualityFlag.PHANTOM,))
+        unfit = judge_form(pixels)
+        if unfit is not None:
+            return unfit
         begun = self._begin(pixels)
-        verdict = judge_pixels(pixels, rule=self._rule, gate=self._loaded.gate)
+        verdict = judge_contents(pixels, rule=self._rule, gate=self._loaded.gate)
         is_as_it_lies = verdict.refusal is None and verdict.mending == NOTHING_TO_MEND
         return replace(verdict, begun=begun) if is_as_it_lies else verdict
 

@@ -97,9 +97,33 @@ def _judge_sight(view: NDArray[np.float32], gate: TrainedGate) -> GateVerdict:
     return GateVerdict(refusal=None, flags=tuple(flags), mending=look.mending)
 
 
-def _judge_contents(
-    pixels: NDArray[np.float32], rule: PreprocessingRule, gate: TrainedGate | None
+def judge_form(pixels: NDArray[np.float32]) -> GateVerdict | None:
+    """Return why these pixels cannot be looked at: their number, or what is none; None: they can.
+
+    Args:
+        pixels: ``(rows, columns)`` display values.
+    """
+    shape = _judge_shape(*pixels.shape)
+    if shape is None and not np.isfinite(pixels).all():
+        return GateVerdict(
+            refusal=RefusalReason.UNREADABLE_PIXELS,
+            keyword="pixel values",
+            found="not finite",
+            expected="finite numbers",
+        )
+    return shape
+
+
+def judge_contents(
+    pixels: NDArray[np.float32], *, rule: PreprocessingRule, gate: TrainedGate | None = None
 ) -> GateVerdict:
+    """Return whether pixels of sound form may be read, what is doubtful, and what to mend.
+
+    Args:
+        pixels: ``(rows, columns)`` display values after modality LUT, VOI and polarity.
+        rule: the release's preprocessing.
+        gate: the release's trained gate, if it has one.
+    """
     try:
         exposed = expose(squash(pixels, size=rule.working_size), rule=rule)
     except FlatImageError as error:
@@ -121,26 +145,3 @@ def _judge_contents(
     if min(pixels.shape) < LOW_RESOLUTION_SIDE:
         flags.append(QualityFlag.LOW_RESOLUTION)
     return replace(verdict, flags=tuple(flags))
-
-
-def judge_pixels(
-    pixels: NDArray[np.float32], *, rule: PreprocessingRule, gate: TrainedGate | None = None
-) -> GateVerdict:
-    """Return whether these pixels may be read, what is doubtful, and what has to be mended.
-
-    Args:
-        pixels: ``(rows, columns)`` display values after modality LUT, VOI and polarity.
-        rule: the release's preprocessing.
-        gate: the release's trained gate, if it has one.
-    """
-    shape = _judge_shape(*pixels.shape)
-    if shape is not None:
-        return shape
-    if not np.isfinite(pixels).all():
-        return GateVerdict(
-            refusal=RefusalReason.UNREADABLE_PIXELS,
-            keyword="pixel values",
-            found="not finite",
-            expected="finite numbers",
-        )
-    return _judge_contents(pixels, rule, gate)

@@ -7,11 +7,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from models.gate.judge import judge_contents, judge_form
+from models.gate.trained import TrainedGate
 from models.networks import BoneAgeNetwork, build_network
 from models.phantom import digest_of_pixels, draw_phantom
 from models.release.manifest import digest_of_file
 from models.release.write import write_manifest
 from models.transforms import DEFAULT_RULE
+from schemas.estimates import GateVerdict
 from schemas.images import Sex
 from schemas.releases import Calibration, IntervalGroup, Manifest, Member, Phantom
 
@@ -34,6 +37,11 @@ def small_network(seed: int = 0) -> BoneAgeNetwork:
     torch.manual_seed(seed)
     network = build_network("resnet10t", age_mean_months=120.0, age_sd_months=40.0)
     return network.eval()
+
+
+def judged(pixels: NDArray[np.float32], *, gate: TrainedGate | None = None) -> GateVerdict:
+    """What the gate says, by the rule that recipes train with."""
+    return judge_form(pixels) or judge_contents(pixels, rule=DEFAULT_RULE, gate=gate)
 
 
 def written_release(folder: Path, **overrides: object) -> Path:

@@ -51,6 +51,21 @@ def test_what_was_begun_beside_the_check_changes_nothing_in_the_reading(
     np.testing.assert_array_equal(handed_on.heatmap.months, anew.heatmap.months)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused_before_anything_is_made_of_them(
+    ensemble: Ensemble, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand = drawn_hand(600, 500)
+    hand[3, 3] = value
+    made: list[object] = []
+    monkeypatch.setattr("models.ensemble.Picture", made.append)
+
+    verdict = ensemble.check(hand)
+
+    assert verdict.refusal is RefusalReason.UNREADABLE_PIXELS
+    assert (verdict.begun, made) == (None, [])
+
+
 def test_the_interval_is_that_of_the_sex(ensemble: Ensemble) -> None:
     image = HandImage(pixels=drawn_hand(), sexes=(Sex.FEMALE, Sex.MALE))
 

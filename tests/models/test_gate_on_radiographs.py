@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.gate.judge import judge_pixels
 from models.training.places import default_data
-from models.transforms import DEFAULT_RULE
+from tests.models.builders import judged
 
 ARCHIVE = default_data() / "not_hand.zip"
 
@@ -25,7 +24,7 @@ def test_most_pictures_that_are_no_hands_are_refused() -> None:
             stored = np.frombuffer(archive.read(name), dtype=np.uint8)
             pixels = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE)
             assert pixels is not None
-            verdict = judge_pixels(np.asarray(pixels, dtype=np.float32), rule=DEFAULT_RULE)
+            verdict = judged(np.asarray(pixels, dtype=np.float32))
             refused.append(verdict.refusal is not None)
 
     assert np.mean(refused) > 0.6  # 0.76 of all 582; the rest is for a trained gate

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import save_file
 
 from models.ensemble import load_estimator
-from models.gate.judge import judge_pixels
 from models.gate.mending import mended, turned_back
 from models.gate.network import GateNetwork, Kind
 from models.gate.trained import TrainedGate, look
@@ -19,7 +18,7 @@ from schemas.estimates import HandImage, Mending, QualityFlag
 from schemas.images import Sex
 from schemas.refusals import RefusalReason
 from schemas.releases import Gate
-from tests.models.builders import drawn_hand, written_release
+from tests.models.builders import drawn_hand, judged, written_release
 
 KINDS = list(Kind)
 
@@ -48,7 +47,7 @@ def gate_that_sees(kind: Kind, *, turn_bias: float = 0.0, least: float = 0.5) ->
     ],
 )
 def test_what_the_gate_sees_is_the_reason_of_the_refusal(kind: Kind, reason: RefusalReason) -> None:
-    verdict = judge_pixels(drawn_hand(500, 400), rule=DEFAULT_RULE, gate=gate_that_sees(kind))
+    verdict = judged(drawn_hand(500, 400), gate=gate_that_sees(kind))
 
     assert verdict.refusal is reason
     assert verdict.keyword == "probability of one whole hand"
