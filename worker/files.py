@@ -5,7 +5,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.direct import STEP_BYTES, DirectFile, put
+from worker.direct import DirectFile, put
+
+#: from here on past the cache: see deploy/decisions/0066
+_LARGE_BYTES = 512 * 1024
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -45,7 +48,7 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 def _fill(handle: int, content: bytes) -> None:
     """Write a file through the cache of the kernel, a large one past it, and close it."""
-    if len(content) < STEP_BYTES:
+    if len(content) < _LARGE_BYTES:
         with os.fdopen(handle, "wb") as small:
             small.write(content)
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker import direct
-from worker.direct import STEP_BYTES, DirectFile, put
+from worker.direct import STEP_BYTES, DirectFile, new_memory, put
 
 BLOCK = 4096
 
@@ -76,3 +76,13 @@ def test_a_content_is_written_whole_in_one_go(tmp_path: Path, size: int) -> None
     put(content, file)
     file.close()
     assert (tmp_path / "file").read_bytes() == content
+
+
+def test_memory_that_is_used_again_leaves_nothing_of_one_file_in_the_next(tmp_path: Path) -> None:
+    memory = new_memory()
+    for number, size in enumerate((2 * STEP_BYTES + 5, 3, STEP_BYTES - 1, BLOCK, 0)):
+        content = bytes([number]) * size
+        file = DirectFile((tmp_path / f"{number}").open("xb", buffering=0), memory=memory)
+        put(content, file)
+        file.close()
+        assert (tmp_path / f"{number}").read_bytes() == content

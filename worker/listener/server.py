@@ -34,7 +34,7 @@ MOST_HALF_OPEN_BY_ADDRESS = 128
 class Receiving:
     """How the associations of one socket receive."""
 
-    open_incoming: Callable[[FileMeta], IncomingFile]
+    open_incoming: Callable[[FileMeta, memoryview], IncomingFile]
     message_seconds: float
     on_too_slow: Callable[[Association], None]  #: a message or PDU did not end in time
     on_handshake_failed: Callable[[HandshakeError, str], None]  #: gets the address, too

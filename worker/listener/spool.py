@@ -19,7 +19,7 @@ from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from schemas.config import StorageSection
 from worker.direct import DirectFile, put
-from worker.files import keep_durably, make_folder_durably, sync_folder
+from worker.files import keep_durably, sync_folder
 from worker.listener.errors import (
     NoRoomError,
     SpoolWriteError,
@@ -32,6 +32,7 @@ from worker.logs import log
 
 INCOMING_FOLDER = "incoming"
 SPOOL_FOLDER = "spool"
+_SHARDS = tuple(f"{number:02x}" for number in range(256))  #: how the names of files may begin
 
 #: Real headers reach the study's UID within it, so that nobody reads them back from the disk.
 _FRONT_BYTES = 64 * 1024
@@ -124,7 +125,9 @@ class IncomingFile:
     sender gets a status that it understands instead of a broken connection.
     """
 
-    def __init__(self, path: Path, *, meta: FileMeta, limit_bytes: int) -> None:
+    def __init__(
+        self, path: Path, *, meta: FileMeta, limit_bytes: int, memory: memoryview | None = None
+    ) -> None:
         head = meta.encode()
         self.path = path
         self.meta = meta
@@ -134,12 +137,12 @@ class IncomingFile:
         self.front = b""  #: how the data set begins, as far as it is kept in memory
         self._sha256 = hashlib.sha256()
         self._error: StoreRefusedError | None = None
+        self._is_half = True  # there may be a file under ``path``
         self._file: DirectFile | None = None
         self._drain: memoryview | None = None
         try:
-            self._file = DirectFile(
-                path.open("xb", buffering=0), head=head, on_step=self._sha256.update
-            )
+            file = path.open("xb", buffering=0)
+            self._file = DirectFile(file, head=head, on_step=self._sha256.update, memory=memory)
         except OSError as error:
             self._give_up(SpoolWriteError(errno=error.errno))
 
@@ -189,21 +192,35 @@ class IncomingFile:
         """Append a fragment of the data set."""
         put(fragment, self)
 
+    def complete(self) -> None:
+        """Write what is left and close; for the thread that appends, before another one goes on."""
+        if self._file is None:
+            return
+        try:
+            self._file.close()
+        except OSError as error:
+            self._give_up(SpoolWriteError(errno=error.errno))
+        self._file = None
+
     def finish(self) -> str:
-        """Flush and close; return the sha256 of the data set, hexadecimal.
+        """Return the sha256 of the data set, hexadecimal, once it is complete.
 
         Raises:
             StoreRefusedError: it was not written whole, for the reason that the sender is told.
         """
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError as error:
-                self._give_up(SpoolWriteError(errno=error.errno))
-            self._file = None
+        self.complete()
         if self._error is not None:
             raise self._error
         return self._sha256.hexdigest()
+
+    def move_to(self, path: Path) -> None:
+        """Make the finished half durable under another name.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        keep_durably(self.path, path)
+        self._is_half = False
 
     def close(self) -> None:
         """Do nothing: pynetdicom closes what the handler has long dealt with."""
@@ -216,10 +233,14 @@ class IncomingFile:
                 file.abandon()
             except OSError as error:  # what was not written is not wanted either
                 log.debug("receive.close_failed", errno=error.errno)
+        if not self._is_half:
+            return
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("receive.half_left", errno=error.errno)
+        else:
+            self._is_half = False
 
     def _give_up(self, error: StoreRefusedError) -> None:
         self._error = error
@@ -247,25 +268,39 @@ class Spool:
             RootTakenError: another listener has it; nothing was removed.
         """
         self._tenancy.begin()
-        (self._root / SPOOL_FOLDER).mkdir(parents=True, exist_ok=True)
-        self._incoming.mkdir(exist_ok=True)
-        sync_folder(self._root)
+        self._make_folders()
         halves = [path for path in self._incoming.iterdir() if path.is_file()]
         for half in halves:
             half.unlink(missing_ok=True)
         return len(halves)
 
+    def _make_folders(self) -> None:
+        """Make them all at once: who makes a folder has to flush the one that it is in, too."""
+        spool = self._root / SPOOL_FOLDER
+        spool.mkdir(parents=True, exist_ok=True)
+        self._incoming.mkdir(exist_ok=True)
+        there = {path.name for path in spool.iterdir()}
+        missing = [name for name in _SHARDS if name not in there]
+        for name in missing:
+            (spool / name).mkdir(exist_ok=True)
+        if missing:
+            sync_folder(spool)
+        sync_folder(self._root)
+
     def leave(self) -> None:
         """Let another listener have the root: nothing is received here any more."""
         self._tenancy.end()
 
-    def open(self, meta: FileMeta, *, limit_bytes: int) -> IncomingFile:
+    def open(
+        self, meta: FileMeta, memory: memoryview | None = None, *, limit_bytes: int
+    ) -> IncomingFile:
         """Return a new half; one that drains the object if the disk is full.
 
-        A data set of more than ``limit_bytes`` is drained and refused as well.
+        A data set of more than ``limit_bytes`` is drained and refused as well. ``memory`` is of the
+        thread that appends and completes it, as ``DirectFile`` has it.
         """
         path = self._incoming / f"{uuid.uuid4().hex}.part"
-        incoming = IncomingFile(path, meta=meta, limit_bytes=limit_bytes)
+        incoming = IncomingFile(path, meta=meta, limit_bytes=limit_bytes, memory=memory)
         try:
             if not self.has_room():
                 incoming.refuse(NoRoomError())
@@ -285,13 +320,12 @@ class Spool:
         relative = _name_of(sop_instance_uid, digest=digest)
         path = self._root / relative
         try:
-            make_folder_durably(path.parent)
             if path.exists():
                 # it may have come moments before a power cut: its folder may not be on disk yet
                 sync_folder(path.parent)
                 incoming.discard()
             else:
-                keep_durably(incoming.path, path)
+                incoming.move_to(path)
         except OSError as error:
             raise SpoolWriteError(errno=error.errno) from error
         return KeptFile(spool_file=relative, digest=digest, size_bytes=incoming.size_bytes)

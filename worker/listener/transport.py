@@ -24,6 +24,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
+from worker.direct import new_memory
 from worker.listener.answers import encoded_answer
 from worker.listener.errors import UntestedLibraryError
 from worker.listener.spool import FileMeta, IncomingFile
@@ -41,10 +42,10 @@ _LONGEST_COMMAND_BYTES = 1024 * 1024
 _READ_STEP_BYTES = 256 * 1024
 #: heads of a PDU and of its first item: PS3.8 tables 9-22 and 9-23, and the message control header
 HEAD_BYTES = 12
-#: so many heads are read with the data before them; a buffer of a file holds four PDUs of 128 KB
-_MOST_AHEAD = 8
+#: so many heads are read with the data before them; a buffer of a file holds eight PDUs of 128 KB
+_MOST_AHEAD = 16
 READY_FOR_TRANSFER = "Sta6"  #: PS3.8 table 9-5: the association is established
-_LAST_OF_DATA_SET = 0x02  #: message control header, PS3.8 E.2
+_KIND, _LAST_OF_DATA_SET = 0x03, 0x02  #: message control header, PS3.8 E.2
 _LAST_OF_COMMAND = b"\x03"
 _ITEM_HEAD_BYTES = 6  #: before each fragment, PS3.8 9.3.5.1
 #: how soon an association looks at its timers, or sees that it shall end, where nobody tells it
@@ -128,6 +129,20 @@ class GuardedReader:
         while count < nr_bytes and (taken := self._take(view[count : count + _READ_STEP_BYTES])):
             count += taken
         return bytearray(view[:count]) if count < nr_bytes else received
+
+    def answer(self, content: bytes) -> bool:
+        """Send ``content`` from any thread; ``False``: over TLS, where one thread has to do all.
+
+        If it cannot be sent the connection is over, and whoever reads from it sees that.
+        """
+        if isinstance(self._connection, ssl.SSLSocket):
+            return False
+        try:
+            self._connection.sendall(content)
+        except OSError:
+            with contextlib.suppress(OSError):  # it was closed already
+                self._connection.shutdown(socket.SHUT_RDWR)
+        return True
 
     def peek(self, count: int, *, kind: int) -> bytes:
         """Return the next ``count`` bytes, which ``recv`` returns again.
@@ -286,7 +301,7 @@ class SpoolingProvider(DIMSEServiceProvider):
         self,
         association: Association,
         *,
-        open_incoming: Callable[[FileMeta], IncomingFile],
+        open_incoming: Callable[[FileMeta, memoryview], IncomingFile],
         message_seconds: float,
         on_too_slow: Callable[[Association], None],
     ) -> None:
@@ -295,6 +310,7 @@ class SpoolingProvider(DIMSEServiceProvider):
         self._open_incoming = open_incoming
         self._message_seconds = message_seconds
         self.message_ends_at: float | None = None  #: of ``time.monotonic``; none is arriving
+        self._memory: memoryview | None = None  # of the reactor's thread, for file after file
         self._halves: dict[str, IncomingFile] = {}
         self._in_hand: set[str] = set()
 
@@ -308,14 +324,24 @@ class SpoolingProvider(DIMSEServiceProvider):
         for context_id, fragment in primitive.presentation_data_value_list:
             part = P_DATA()
             part.presentation_data_value_list = []
-            part.presentation_data_value_list.append((context_id, fragment))
             try:
+                left = self._without_end(fragment)
+                part.presentation_data_value_list.append((context_id, left))
                 super().receive_primitive(part)
                 self._after_fragment()
             except Exception:  # noqa: BLE001 - otherwise its thread would end without a word
                 log.exception("association.malformed_message")
                 self._give_up()
                 return
+
+    def _without_end(self, fragment: bytes) -> bytes:
+        """Take the last fragment of a data set and complete its file: another thread comes next."""
+        incoming = self.arriving
+        if incoming is None or fragment[0] & _KIND != _LAST_OF_DATA_SET:
+            return fragment
+        incoming.write(fragment[1:])
+        incoming.complete()
+        return fragment[:1]
 
     @property
     def arriving(self) -> IncomingFile | None:
@@ -387,7 +413,8 @@ class SpoolingProvider(DIMSEServiceProvider):
             calling_ae=calling_ae_of(self.assoc),
             called_ae=called_ae_of(self.assoc),
         )
-        incoming = self._open_incoming(meta)
+        self._memory = self._memory or new_memory()
+        incoming = self._open_incoming(meta, self._memory)
         self._halves[incoming.name] = incoming
         message._data_set_file = cast("Any", incoming)  # noqa: SLF001 - see module
         message._data_set_path = incoming.path  # noqa: SLF001 - see module
@@ -403,6 +430,7 @@ class SpoolingProvider(DIMSEServiceProvider):
 
     def discard_all(self) -> None:
         """Remove the halves that no handler has taken: the association is over."""
+        self._memory = None
         while self._halves:
             try:
                 _, incoming = self._halves.popitem()

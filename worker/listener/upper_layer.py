@@ -5,7 +5,8 @@ something to do; and it makes a primitive, two objects, an event and five copies
 
 * both threads sleep until the peer sends, or the other thread has something for them;
 * a PDU that holds one fragment of the data set of a C-STORE, as nearly all do, goes from the socket
-  into the buffer of its file, and pynetdicom hears of the last of them alone.
+  into the buffer of its file, and pynetdicom hears of the last of them alone;
+* who has an answer sends it, and wakes no other thread for that.
 
 Everything else, and a PDU with more than one fragment, goes pynetdicom's own way, whole.
 """
@@ -22,6 +23,7 @@ from typing import Any, Final
 
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
 
 from worker.listener.spool import IncomingFile
 from worker.listener.transport import (
@@ -39,6 +41,8 @@ _WITHOUT_PEER: Final = frozenset({"Sta1", "Sta4", "Sta13"})
 
 #: type, length of the PDU; length and context of its first item; message control header
 _HEAD: Final = Struct(">BxLLBB")
+_FRAGMENT_HEAD: Final = Struct(">BxLLB")  #: the same before the message control header
+_LENGTH_BYTES: Final = 4
 _P_DATA_TF: Final = 0x04
 _ITEM_HEAD_BYTES: Final = 6  #: length, context and control header, of which the last two count
 _IS_COMMAND, _IS_LAST = 0x01, 0x02
@@ -62,6 +66,7 @@ class SpoolingUpperLayer(DULServiceProvider):
         self._alarm = os.fdopen(alarm, "r+b", buffering=0)
         #: nobody writes while it is closed: its number may be that of another file by then
         self._alarm_lock = threading.Lock()
+        self._sending = threading.Lock()
 
     def run_reactor(self) -> None:
         """Run until the association is over."""
@@ -72,9 +77,28 @@ class SpoolingUpperLayer(DULServiceProvider):
                 self._alarm.close()
 
     def send_pdu(self, primitive: Any) -> None:  # noqa: ANN401 - as pynetdicom has it
-        """Have a primitive sent, now."""
+        """Have a primitive sent, now; by this thread, if it is data and nothing waits before it."""
+        if isinstance(primitive, P_DATA) and self._send_at_once(primitive):
+            return
         super().send_pdu(primitive)
         self._wake()
+
+    def _send(self, pdu: Any) -> None:  # noqa: ANN401 - as pynetdicom has it
+        with self._sending:
+            super()._send(pdu)
+
+    def _send_at_once(self, data: P_DATA) -> bool:
+        """Send what is one fragment; ``False``: nothing was sent, the reactor is to do it."""
+        if len(data.presentation_data_value_list) != 1:
+            return False
+        ((context_id, fragment),) = data.presentation_data_value_list
+        length = len(fragment) + 1  # the context counts
+        head = _FRAGMENT_HEAD.pack(_P_DATA_TF, length + _LENGTH_BYTES, length, context_id)
+        with self._sending:
+            has_work = self.event_queue.queue or self.to_provider_queue.queue
+            if has_work or self.state_machine.current_state != READY_FOR_TRANSFER:
+                return False
+            return self._reader.answer(head + fragment)
 
     def kill_dul(self) -> None:
         """End the reactor."""

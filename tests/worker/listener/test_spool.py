@@ -85,6 +85,20 @@ def test_a_sweep_removes_halves_but_never_kept_files(spool: Spool, tmp_path: Pat
     assert (tmp_path / kept.spool_file).exists()
 
 
+def test_a_sweep_makes_every_folder_that_a_file_may_lie_in(spool: Spool, tmp_path: Path) -> None:
+    folders = sorted(path.name for path in (tmp_path / "spool").iterdir())
+    assert folders == [f"{number:02x}" for number in range(256)]
+    shutil.rmtree(tmp_path / "spool" / "7f")
+
+    spool.sweep()
+    assert (tmp_path / "spool" / "7f").is_dir()
+
+
+def test_a_folder_that_somebody_removed_is_made_again(spool: Spool, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "spool")
+    assert (tmp_path / keep(spool).spool_file).exists()
+
+
 def test_an_object_above_the_limit_is_refused_without_filling_the_disk(
     spool: Spool, tmp_path: Path
 ) -> None:

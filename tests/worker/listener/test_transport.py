@@ -2,6 +2,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -60,8 +61,10 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
     really_open, really_discard = Spool.open, IncomingFile.discard
 
-    def open_and_tell(spool: Spool, meta: FileMeta, *, limit_bytes: int) -> IncomingFile:
-        incoming = really_open(spool, meta, limit_bytes=limit_bytes)
+    def open_and_tell(
+        spool: Spool, meta: FileMeta, memory: memoryview, *, limit_bytes: int
+    ) -> IncomingFile:
+        incoming = really_open(spool, meta, memory, limit_bytes=limit_bytes)
         watch.opened.set()
         return incoming
 
@@ -433,3 +436,23 @@ def test_pdus_that_are_alike_are_read_at_once_and_what_is_not_is_left(
     assert left_over == (b"" if is_begun else behind)
     if room_bytes >= 5 * DATA_BYTES:
         assert reads == 1
+
+
+def test_an_answer_to_a_peer_that_has_gone_ends_the_connection() -> None:
+    with reader_of(b"") as reader:
+        assert reader.answer(b"\4" * 100)  # not for the reactor to send once more
+        assert reader.recv(1) == b""
+
+
+def test_an_answer_goes_out_whole_while_another_thread_reads() -> None:
+    theirs, ours = socket.socketpair()
+    waiting = cast(
+        "Association", SimpleNamespace(is_established=True, network_timeout=5, dimse=None)
+    )
+    with theirs, ours, ThreadPoolExecutor(1) as pool:
+        reader = GuardedReader(waiting, ours, on_too_slow=lambda _: None)
+        reading = pool.submit(reader.recv, 4)
+        assert reader.answer(b"answer")
+        assert theirs.recv(6, socket.MSG_WAITALL) == b"answer"
+        theirs.sendall(b"sent")
+        assert reading.result(timeout=5) == b"sent"

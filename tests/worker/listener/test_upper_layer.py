@@ -26,6 +26,7 @@ from tests.worker.listener.encoding import DX, EXPLICIT, dataset, explicit
 from tests.worker.listener.sending import encoded_file, store
 from worker.listener.errors import OUT_OF_RESOURCES, SUCCESS
 from worker.listener.transport import LONGEST_PDU_BYTES, SpoolingProvider
+from worker.listener.upper_layer import SpoolingUpperLayer
 
 CONTEXT, OTHER_CONTEXT = 1, 77
 LAST_OF_COMMAND, LAST_OF_DATA_SET = b"\3", b"\2"
@@ -220,6 +221,43 @@ def test_an_object_above_the_limit_is_drained_to_its_end(start_site: StartSite) 
     )
     outcome = travel(site, journey, sop_instance_uid="1.2.3")
     assert told(outcome) == [(P_DATA, OUT_OF_RESOURCES), (P_DATA, SUCCESS)]
+
+
+def test_images_that_are_sent_without_waiting_for_an_answer_are_kept_each_for_itself(
+    site: Site,
+) -> None:
+    contents = {
+        f"1.2.{number}": dataset(
+            sop_instance_uid=f"1.2.{number}",
+            after_study=explicit(0x7FE00010, "OW", bytes([number]) * (700_000 + number * 2)),
+        )
+        for number in range(6)
+    }
+    with Wire(site.port) as wire:
+        assert wire.associate(association_request((DX, EXPLICIT)))
+        for uid, content in contents.items():
+            wire.send(*store_request(content, sop_class_uid=DX, sop_instance_uid=uid))
+        answers = [wire.read_pdu() for _ in contents]
+        wire.finish()
+    statuses = [status_in(answer[1]) for answer in answers if answer is not None]
+    assert statuses == [SUCCESS] * len(contents)
+    kept = [path.read_bytes() for path in site.kept]
+    assert len(kept) == len(contents)
+    for content in contents.values():
+        assert any(one.endswith(content) for one in kept)
+
+
+def test_an_answer_is_sent_with_the_bytes_that_pynetdicom_sends(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers() -> list[tuple[int, bytes] | None]:
+        journey = Journey(pixel_bytes=0, sizes=[], items=[1], step=10**7, harmless=[], fatal=None)
+        return list(travel(site, journey, sop_instance_uid="1.2.3").answers)
+
+    at_once = answers()
+    monkeypatch.setattr(SpoolingUpperLayer, "_send_at_once", lambda *_: False)
+    assert at_once == answers()
+    assert len(at_once) == 2
 
 
 def test_an_ordinary_sender_is_never_sent_the_long_way(
