@@ -1,9 +1,11 @@
 """Start-up: from the command to the listening port, to loaded networks, and to a list of jobs.
 
-With a warm disk: the first of each is not counted. Beside each stands a bare Python that imports
-the libraries it cannot do without, measured in the same run: the limit of what start-up can be.
+With a warm disk, and compiled as pip installs it: the first of each is not counted. Beside each
+stands a bare Python that imports the libraries it cannot do without, measured in the same run: the
+limit of what start-up can be.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from tests.system.running import RunningWorker
 
 def measure(*, runs: int) -> list[Figure]:
     """Return seconds to readiness; medians over ``runs`` starts after one that is thrown away."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # pip compiles what it installs
     with tempfile.TemporaryDirectory() as folder:
         worker = RunningWorker(Path(folder), pacs_ae="PACS", pacs_port=free_port())
         return [
