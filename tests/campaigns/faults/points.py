@@ -69,11 +69,11 @@ POINTS = (
     Point(name="listen.fsynced", where="os:replace", is_before=True, counts=_into_spool),
     Point(name="listen.renamed", where="os:replace", counts=_into_spool),
     Point(name="listen.folder_synced", where=f"{_SPOOL}:keep_durably"),
-    Point(name="listen.reception_not_committed", where=f"{_JOBS}:take_in"),
+    Point(name="listen.reception_not_committed", where="worker.queue.gathering:take_in"),
     Point(name="listen.reception_committed", where=f"{_JOBS}:JobQueue.receive"),
     Point(
         name="listen.answered",
-        where="pynetdicom.transport:AssociationSocket.send",
+        where="worker.listener.transport:GuardedReader.answer",
         counts=_store_response,
     ),
     Point(name="listen.proof_not_committed", where=f"{_PROOFS}.settle", is_before=True, most_nth=1),
