@@ -18,7 +18,6 @@ from models.engines.tape import UncoveredError
 from models.ensemble import Ensemble
 from models.gate.trained import VIEWS, Look, TrainedGate
 from models.gate.view import gate_view
-from models.lean import load_openvino_without_converters
 from models.phantom import draw_phantom
 from models.release.load import LoadedMember
 from models.transforms import squash
@@ -125,7 +124,6 @@ def _tried(ensemble: Ensemble, *, threads: int) -> tuple[Ensemble, tuple[_Answer
     Raises:
         UncoveredError, ImportError, RuntimeError: OpenVINO cannot run this release.
     """
-    load_openvino_without_converters()
     with ThreadPoolExecutor(threads, thread_name_prefix="compile") as pool:
         members = _compile_all(ensemble, pool, threads=threads)
         phantom = _phantom_of(ensemble)

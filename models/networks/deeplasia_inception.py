@@ -7,8 +7,7 @@ one: a single grey channel, with a bias, followed by batch norm and by no activa
 from typing import cast
 
 from torch import Tensor, nn
-
-from models.lean import load_torchvision_without_compiler
+from torchvision.models import inception_v3
 
 FEATURES = 2048
 _FIRST_CHANNELS = 32
@@ -26,9 +25,6 @@ class InceptionTrunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        load_torchvision_without_compiler()
-        from torchvision.models import inception_v3  # noqa: PLC0415 - for these networks alone
-
         published = inception_v3(weights=None, aux_logits=False, init_weights=False)
         first = nn.Conv2d(1, _FIRST_CHANNELS, 3, stride=2)
         norm = nn.BatchNorm2d(_FIRST_CHANNELS)
