@@ -164,15 +164,25 @@ class Ensemble:
         The constancy phantom whose digest the manifest pins passes in any case, with its flag.
         Nearly every image passes as it lies: while the gate looks, it is prepared for the members.
         """
-        if is_phantom(pixels, digest=self._manifest.phantom.digest):
-            return GateVerdict(refusal=None, flags=(QualityFlag.PHANTOM,))
-        unfit = judge_form(pixels)
-        if unfit is not None:
-            return unfit
+        early = self._judge_early(pixels)
+        if early is not None:
+            return early
         begun = self._begin(pixels)
         verdict = judge_contents(pixels, rule=self._rule, gate=self._loaded.gate)
         is_as_it_lies = verdict.refusal is None and verdict.mending == NOTHING_TO_MEND
         return replace(verdict, begun=begun) if is_as_it_lies else verdict
+
+    def judge(self, pixels: NDArray[np.float32]) -> GateVerdict:
+        """Say the same as ``check`` where nothing is to be read: nothing is prepared or kept."""
+        return self._judge_early(pixels) or judge_contents(
+            pixels, rule=self._rule, gate=self._loaded.gate
+        )
+
+    def _judge_early(self, pixels: NDArray[np.float32]) -> GateVerdict | None:
+        """Return the verdict that needs no look at the picture, if there is one."""
+        if is_phantom(pixels, digest=self._manifest.phantom.digest):
+            return GateVerdict(refusal=None, flags=(QualityFlag.PHANTOM,))
+        return judge_form(pixels)
 
     def _begin(self, pixels: NDArray[np.float32]) -> "Future[_Inputs] | None":
         """Prepare in another thread what is to be read as it lies; what fails says so later."""

@@ -112,8 +112,8 @@ def _has_same_sight(mine: _Answer, theirs: _Answer) -> bool:
     if mine.look is None or theirs.look is None:
         return mine.look is theirs.look
     kinds, others = mine.look.kinds, theirs.look.kinds
-    apart = max(abs(kinds[kind] - others[kind]) for kind in kinds)
-    return apart <= SAME_SIGHT and mine.look.mending == theirs.look.mending
+    is_near = all(abs(kinds[kind] - others[kind]) <= SAME_SIGHT for kind in kinds)
+    return is_near and mine.look.mending == theirs.look.mending
 
 
 def _tried(ensemble: Ensemble, *, threads: int) -> tuple[Ensemble, tuple[_Answer, _Answer]]:

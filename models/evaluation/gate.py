@@ -98,7 +98,7 @@ def _spoilt_rows(
             partial(_read_unit, archive, other, rule),
             random,
         )
-        verdicts.append(interview.ensemble.check(WHITE * shown))
+        verdicts.append(interview.ensemble.judge(WHITE * shown))
         done = place * MADE_UP + len(verdicts)
         interview.progress("made-up pictures", done, len(SPOILT) * MADE_UP)
     return [_row(name, verdicts, reason)]
@@ -145,7 +145,7 @@ def _other_rows(interview: Interview) -> list[GateRow]:
     groups: dict[str, list[GateVerdict]] = defaultdict(list)
     others = read_others(interview.cohort.data)
     for index, one in enumerate(others, 1):
-        verdict = interview.ensemble.check(one.pixels.astype(np.float32))
+        verdict = interview.ensemble.judge(one.pixels.astype(np.float32))
         interview.progress("pictures of other bodies", index, len(others))
         if one.may_train:
             groups["no hands, trained on"].append(verdict)
@@ -163,7 +163,7 @@ def _hospital_row(interview: Interview) -> list[GateRow]:
         for name in names:
             stored = np.frombuffer(archive.read(name), dtype=np.uint8)
             pixels = np.asarray(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), dtype=np.float32)
-            verdicts.append(interview.ensemble.check(pixels))
+            verdicts.append(interview.ensemble.judge(pixels))
             interview.progress("hands of another hospital", len(verdicts), len(names))
     mended = sum(bool(one.flags) and one.mending.turns > 0 for one in verdicts)
     row = _row("hands of another hospital (recognised: turned)", verdicts, None)
@@ -177,7 +177,7 @@ def measure_files(interview: Interview) -> list[GateRow]:
     verdicts = []
     for path in sorted((interview.cohort.data / "dicom_not_hand").glob("*.dcm")):
         try:
-            verdicts.append(interview.ensemble.check(interview.dicom.read_file(path)))
+            verdicts.append(interview.ensemble.judge(interview.dicom.read_file(path)))
         except UnsuitableImageError as error:
             verdicts.append(GateVerdict(refusal=error.reason))
     if not verdicts:

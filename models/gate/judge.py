@@ -81,7 +81,7 @@ def _judge_sight(view: NDArray[np.float32], gate: TrainedGate) -> GateVerdict:
     """Say what the trained gate sees, and how the image has to be mended."""
     look = gate.look(view)
     least = gate.entry.least_hand
-    if look.kinds[Kind.HAND] < least:
+    if not look.kinds[Kind.HAND] >= least:  # nor where it is no number
         seen = max(REASONS, key=lambda kind: look.kinds[kind])
         return _refuse(
             REASONS[seen],

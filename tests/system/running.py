@@ -166,7 +166,7 @@ class RunningWorker:
     def json(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON
         """Return what a command prints with ``--json``."""
         ended = self.command(*arguments, "--json")
-        assert ended.returncode == 0, ended.stderr
+        assert ended.returncode == 0, ended.stderr + ended.stdout
         return json.loads(ended.stdout)
 
     def _command(self, *arguments: str) -> list[str]:

@@ -280,11 +280,10 @@ class Spool:
         spool.mkdir(parents=True, exist_ok=True)
         self._incoming.mkdir(exist_ok=True)
         there = {path.name for path in spool.iterdir()}
-        missing = [name for name in _SHARDS if name not in there]
-        for name in missing:
-            (spool / name).mkdir(exist_ok=True)
-        if missing:
-            sync_folder(spool)
+        for name in _SHARDS:
+            if name not in there:
+                (spool / name).mkdir(exist_ok=True)
+        sync_folder(spool)  # also where all are there: an earlier start may have ended before this
         sync_folder(self._root)
 
     def leave(self) -> None:

@@ -325,6 +325,11 @@ class SpoolingProvider(DIMSEServiceProvider):
             part = P_DATA()
             part.presentation_data_value_list = []
             try:
+                if self.arriving is not None and fragment[0] & _KIND == _LAST_OF_COMMAND[0]:
+                    # another message within this one: its data set would go into the same file
+                    log.warning("association.message_in_message")
+                    self._give_up()
+                    return
                 left = self._without_end(fragment)
                 part.presentation_data_value_list.append((context_id, left))
                 super().receive_primitive(part)

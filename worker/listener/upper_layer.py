@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
 from worker.listener.spool import IncomingFile
@@ -67,6 +68,7 @@ class SpoolingUpperLayer(DULServiceProvider):
         #: nobody writes while it is closed: its number may be that of another file by then
         self._alarm_lock = threading.Lock()
         self._sending = threading.Lock()
+        self._on_the_way = 0  # data that the reactor was given and has not sent
 
     def run_reactor(self) -> None:
         """Run until the association is over."""
@@ -78,14 +80,19 @@ class SpoolingUpperLayer(DULServiceProvider):
 
     def send_pdu(self, primitive: Any) -> None:  # noqa: ANN401 - as pynetdicom has it
         """Have a primitive sent, now; by this thread, if it is data and nothing waits before it."""
-        if isinstance(primitive, P_DATA) and self._send_at_once(primitive):
-            return
+        if isinstance(primitive, P_DATA):
+            if self._send_at_once(primitive):
+                return
+            with self._sending:
+                self._on_the_way += 1
         super().send_pdu(primitive)
         self._wake()
 
     def _send(self, pdu: Any) -> None:  # noqa: ANN401 - as pynetdicom has it
         with self._sending:
             super()._send(pdu)
+            if isinstance(pdu, P_DATA_TF) and self._on_the_way:
+                self._on_the_way -= 1
 
     def _send_at_once(self, data: P_DATA) -> bool:
         """Send what is one fragment; ``False``: nothing was sent, the reactor is to do it."""
@@ -95,7 +102,7 @@ class SpoolingUpperLayer(DULServiceProvider):
         length = len(fragment) + 1  # the context counts
         head = _FRAGMENT_HEAD.pack(_P_DATA_TF, length + _LENGTH_BYTES, length, context_id)
         with self._sending:
-            has_work = self.event_queue.queue or self.to_provider_queue.queue
+            has_work = self._on_the_way or self.event_queue.queue or self.to_provider_queue.queue
             if has_work or self.state_machine.current_state != READY_FOR_TRANSFER:
                 return False
             return self._reader.answer(head + fragment)

@@ -11,20 +11,14 @@ from worker.queue.arrivals import take_in
 from worker.queue.ledger import Ledger
 
 
-def _closed() -> threading.Lock:
-    gate = threading.Lock()
-    gate.acquire()
-    return gate
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Place:
     """One arrival in the row of those that wait, and what became of it."""
 
     arrival: Arrival
     receipt: Receipt | None = None
-    is_first: bool = False  #: it is for this one to write all that wait
-    gate: threading.Lock = field(default_factory=_closed)  #: opened when there is something to do
+    is_first: bool = False  #: it is for this one to write all that wait; read once it is told
+    told: threading.Event = field(default_factory=threading.Event)  #: there is something to do
 
 
 class Gathering:
@@ -50,8 +44,7 @@ class Gathering:
         Raises what ``take_in`` and the database do: then nothing of it was written.
         """
         place = self._join(arrival)
-        if not place.is_first:
-            place.gate.acquire()
+        place.told.wait()
         if place.is_first:
             self._write_row()
         return place.receipt or self.receive_alone(arrival)
@@ -64,8 +57,10 @@ class Gathering:
     def _join(self, arrival: Arrival) -> _Place:
         place = _Place(arrival=arrival)
         with self._lock:
-            place.is_first, self._has_writer = not self._has_writer, True
             self._row.append(place)
+            if not self._has_writer:
+                self._has_writer = place.is_first = True
+                place.told.set()
         return place
 
     def _write_row(self) -> None:
@@ -101,4 +96,4 @@ class Gathering:
         for place in following:
             place.is_first = True
         for place in (*row, *following):
-            place.gate.release()
+            place.told.set()

@@ -37,6 +37,7 @@ def campaign(folder: Path, order: Order, *, tell: Callable[[str], None]) -> Find
             runs.run_noted(number, findings)
             tell(f"run {number}: {len(findings.failures)} failed so far")
         findings.figures |= runs.figures()
+        wait_for((house.root / "audit.anchor").exists)  # the schedule makes a new one in its time
         invariants.require_sealed_trail(house)
         require(house.stop() == 0, "no clean stop")
     return findings

@@ -1,5 +1,6 @@
 """The way past pynetdicom, held to pynetdicom's own way by whole conversations."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, cycle
@@ -9,6 +10,7 @@ from struct import pack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA as PDataPrimitive  # noqa: N811 - a class
 
 from tests.campaigns.wire import (
@@ -29,6 +31,7 @@ from worker.listener.transport import LONGEST_PDU_BYTES, SpoolingProvider
 from worker.listener.upper_layer import SpoolingUpperLayer
 
 CONTEXT, OTHER_CONTEXT = 1, 77
+LIMIT_SECONDS = 10
 LAST_OF_COMMAND, LAST_OF_DATA_SET = b"\3", b"\2"
 ABORT = pdu(7, bytes(4))
 _LARGEST_FRAGMENT = 200_000
@@ -40,12 +43,27 @@ HARMLESS = {
     "a command fragment": (CONTEXT, 1, b"\0\0"),
     "bits that mean nothing": (CONTEXT, 0xF0, b"\0\0"),
 }
+
+
+def without_data_set(command: bytes) -> bytes:
+    """Return a command that says that no data set follows: PS3.7 E.1, (0000,0800) is 0101H."""
+    element = pack("<HHLH", 0x0000, 0x0800, 2, 0x0001)
+    assert element in command
+    return command.replace(element, element[:-2] + b"\1\1")
+
+
 #: Bytes after which nothing sensible comes.
 FATAL = {
     "an abort": ABORT,
     "a release": pdu(RELEASE_RQ, bytes(4)),
     "half an abort": ABORT[:5],
     "a second command": pdu(P_DATA, pack(">LBB", 22, CONTEXT, 3) + bytes(20)),
+    "a second image": b"".join(
+        store_request(bytes(9_000), sop_class_uid=DX, sop_instance_uid="1.2.9")
+    ),
+    "a second image that has no data set": without_data_set(
+        store_request(b"", sop_class_uid=DX, sop_instance_uid="1.2.9")[0]
+    ),
     "an item that is too long": pdu(P_DATA, pack(">LBB", 5000, CONTEXT, 0) + bytes(20)),
     "an item that is too short": pdu(P_DATA, pack(">LBB", 7, CONTEXT, 0) + bytes(20)),
     "the last item, and a broken one": pdu(
@@ -258,6 +276,41 @@ def test_an_answer_is_sent_with_the_bytes_that_pynetdicom_sends(
     monkeypatch.setattr(SpoolingUpperLayer, "_send_at_once", lambda *_: False)
     assert at_once == answers()
     assert len(at_once) == 2
+
+
+def test_no_answer_overtakes_one_that_goes_the_long_way(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = iter(["long"])
+    sent = threading.Event()
+    really_at_once = SpoolingUpperLayer._send_at_once  # noqa: SLF001 - delayed here
+    really = SpoolingUpperLayer._send  # noqa: SLF001 - likewise
+
+    def at_once(layer: SpoolingUpperLayer, data: PDataPrimitive) -> bool:
+        if next(ways, "short") == "long":
+            wait_for(lambda: len(site.halves) == 2)  # the second is whole, the third has begun
+            return False
+        is_sent = really_at_once(layer, data)
+        sent.set()
+        return is_sent
+
+    def late(layer: SpoolingUpperLayer, pdu: object) -> None:
+        if isinstance(pdu, P_DATA_TF) and not sent.is_set():
+            assert sent.wait(LIMIT_SECONDS)  # until the second answer was sent, or was to wait
+        really(layer, pdu)
+
+    monkeypatch.setattr(SpoolingUpperLayer, "_send_at_once", at_once)
+    monkeypatch.setattr(SpoolingUpperLayer, "_send", late)
+    uids = [f"1.2.{number}" for number in range(3)]
+    with Wire(site.port) as wire:
+        assert wire.associate(association_request((DX, EXPLICIT)))
+        for uid in uids:
+            content = dataset(sop_instance_uid=uid)
+            wire.send(*store_request(content, sop_class_uid=DX, sop_instance_uid=uid))
+        answers = [wire.read_pdu() for _ in uids]
+        wire.finish()
+    told = [answer[1] for answer in answers if answer is not None]
+    assert [uid.encode() in body for uid, body in zip(uids, told, strict=True)] == [True] * 3
 
 
 def test_an_ordinary_sender_is_never_sent_the_long_way(

@@ -145,6 +145,7 @@ live.reload_on_hangup()
 for _ in range(2):
     assert again.acquire(timeout=20)
     os.write(int(sys.argv[1]), b"reloaded\\n")
+os._exit(0)  # the thread that reloads may be writing to the log
 """
 
 

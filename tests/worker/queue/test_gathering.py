@@ -133,6 +133,25 @@ def test_who_comes_after_a_failure_is_written(held: Held, engine: Engine) -> Non
     assert uids(engine) == ["1.2.1"]
 
 
+def test_who_is_told_to_write_before_it_waits_leaves_nobody_waiting(
+    held: Held, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread may lose the processor between joining the row and waiting in it."""
+    joined = Gathering._join  # noqa: SLF001 - the place that a thread is stopped at
+
+    def slowly(gathering: Gathering, one: Arrival) -> object:
+        place = joined(gathering, one)
+        if one.sop_instance_uid == "1.2.1":
+            wait_for(lambda: place.is_first)
+        return place
+
+    monkeypatch.setattr(Gathering, "_join", slowly)
+    arrivals = [arrival(f"1.2.{number}") for number in range(4)]
+    with one_after_the_other(held, arrivals) as futures:
+        assert [future.result(LIMIT_SECONDS) for future in futures] == [Receipt.NEW] * 4
+    assert uids(engine) == [one.sop_instance_uid for one in arrivals]
+
+
 _SENT = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc")), min_size=1, max_size=24)
 
 
