@@ -64,7 +64,7 @@ _PROOFS = "worker.queue.commitments:Commitments"
 POINTS = (
     # receive: half, flush, name, folder, row, answer
     Point(name="listen.half_opened", where=f"{_SPOOL}:Spool.open"),
-    Point(name="listen.half_written", where=f"{_SPOOL}:IncomingFile.advance", most_nth=30),
+    Point(name="listen.half_written", where=f"{_SPOOL}:IncomingFile.advance", most_nth=8),
     Point(name="listen.before_fsync", where=f"{_SPOOL}:keep_durably", is_before=True),
     Point(name="listen.fsynced", where="os:replace", is_before=True, counts=_into_spool),
     Point(name="listen.renamed", where="os:replace", counts=_into_spool),
