@@ -253,7 +253,7 @@ class Interview:
                 name = self._name(one, variant)
                 pixels = self._pixels(archive, one, variant)
                 if name not in known.verdicts:
-                    found = self.ensemble.check(pixels)
+                    found = self.ensemble.judge(pixels)
                     row = (found.refusal, found.mending.turns, found.mending.is_inverted)
                     known.verdicts.keep({name: row})
                 mending = known.verdict(name).mending

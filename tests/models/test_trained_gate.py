@@ -66,6 +66,17 @@ def test_a_turned_copy_is_seen_as_the_same_picture_and_turned_back() -> None:
         assert again.kinds[Kind.HAND] == pytest.approx(first.kinds[Kind.HAND], abs=1e-4)
 
 
+def test_a_gate_whose_answer_is_no_number_lets_nothing_pass() -> None:
+    gate = gate_that_sees(Kind.HAND)
+    with torch.no_grad():
+        gate.network.head.bias.fill_(torch.nan)
+
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        verdict = judged(drawn_hand(500, 400), gate=gate)
+
+    assert verdict.refusal is not None
+
+
 def test_a_negative_is_seen_as_the_same_picture_and_inverted_back() -> None:
     network = gate_that_sees(Kind.HAND).network
     hand = drawn_hand(64, 64)

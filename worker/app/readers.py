@@ -20,9 +20,6 @@ def images_at_once(config: Config, *, device: str) -> int:
     inference = config.inference
     if inference.images_at_once:
         return inference.images_at_once
-    from models.lean import load_timm_without_compiler
-
-    load_timm_without_compiler()
     from worker.operations.device import IMAGES_AT_ONCE_ON_A_GPU, choose_device
 
     is_cpu = choose_device(device, threads=inference.threads) == "cpu"
